@@ -1,0 +1,1 @@
+"""Observers: what range of activations the codes have to cover."""

@@ -1,0 +1,162 @@
+"""A histogram whose state does not depend on how the data was cut or merged.
+
+The range is a power of two and only ever doubles, summing bins pairwise; since binning by
+``floor`` nests, growing then counting equals counting at the final range. Zeros have a count of
+their own, because after ReLU they would drown everything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+import qsdk
+from qsdk.errors import DataError
+from qsdk.interfaces import Observer
+
+NOTHING = np.iinfo(np.int32).min  # the exponent before anything but zeros was seen
+
+
+@attrs.frozen(eq=False)
+class Seen:
+    """The counts of all channels; arrays that are updated in place.
+
+    counts : int64 (channels, 2 * bins); exponent : k of each channel's range
+    zeros, low, high : per channel
+    """
+
+    counts: NDArray[np.int64]
+    zeros: NDArray[np.int64]
+    exponent: NDArray[np.int32]
+    low: NDArray[np.float32]
+    high: NDArray[np.float32]
+
+    @classmethod
+    def nothing(cls, channels: int, bins: int) -> Self:
+        return cls(
+            counts=np.zeros((channels, 2 * bins), np.int64),
+            zeros=np.zeros(channels, np.int64),
+            exponent=np.full(channels, NOTHING, np.int32),
+            low=np.full(channels, np.inf, np.float32),
+            high=np.full(channels, -np.inf, np.float32),
+        )
+
+    def copy(self) -> Self:
+        return type(self)(*(array.copy() for array in attrs.astuple(self, recurse=False)))
+
+    def widen(self, low: NDArray[np.float32], high: NDArray[np.float32]) -> None:
+        if low.shape != self.low.shape:
+            raise DataError(f"this has {low.size} channels, and {self.low.size} were seen before")
+        np.minimum(self.low, low, out=self.low)
+        np.maximum(self.high, high, out=self.high)
+
+    def grow(self, channel: int, exponent: int) -> None:
+        """Double the channel's range until it is at least ``2**exponent``."""
+        if self.exponent[channel] == NOTHING:
+            self.exponent[channel] = exponent
+        quarter = self.counts.shape[1] // 4
+        while self.exponent[channel] < exponent:
+            pairs = self.counts[channel].reshape(-1, 2).sum(axis=1)
+            self.counts[channel] = 0
+            self.counts[channel, quarter : 3 * quarter] = pairs
+            self.exponent[channel] += 1
+
+    def count(self, channel: int, values: NDArray[np.float32], exponent: int) -> None:
+        """Take in values that are not zero and smaller than ``2**exponent``."""
+        self.grow(channel, exponent)
+        bins = self.counts.shape[1] // 2
+        # Doubles hold the product exactly, so the floor is that of the true value.
+        scaled = np.ldexp(values.astype(np.float64), -int(self.exponent[channel])) * bins
+        index = np.floor(scaled).astype(np.int64) + bins
+        self.counts[channel] += np.bincount(index, minlength=2 * bins)
+
+    def add(self, other: Seen) -> None:
+        """Take in all that ``other`` has seen; ``other`` is grown to the same ranges."""
+        self.widen(other.low, other.high)
+        self.zeros += other.zeros
+        for channel, exponent in enumerate(other.exponent):
+            if exponent != NOTHING:
+                self.grow(channel, int(exponent))
+                other.grow(channel, int(self.exponent[channel]))
+                self.counts[channel] += other.counts[channel]
+
+
+def _power_of_two(instance: object, attribute: object, value: int) -> None:
+    if not isinstance(value, int) or value < 2 or value & (value - 1):
+        raise ValueError(f"bins is {value!r}; give a power of two, such as 4096")
+
+
+@attrs.define(kw_only=True)
+class Histogram(Observer):
+    """Counts over ``[-2**k, 2**k)`` in ``2 * bins`` equal bins; the range is that of the data.
+
+    bins : bins on each side of zero; at least half of them lie inside the data's magnitude
+    """
+
+    name: ClassVar[str] = "histogram"
+    mergeable: ClassVar[bool] = True
+
+    bins: int = attrs.field(default=4096, validator=_power_of_two)
+    _seen: Seen | None = attrs.field(default=None, init=False, repr=False)
+
+    @property
+    def seen(self) -> Seen:
+        if self._seen is None:
+            raise DataError("nothing was observed; give at least one batch that is not empty")
+        return self._seen
+
+    def _observe(self, rows: NDArray[np.float32]) -> None:
+        if self._seen is None:
+            self._seen = Seen.nothing(len(rows), self.bins)
+        seen = self._seen
+        seen.widen(rows.min(axis=1), rows.max(axis=1))
+        # frexp: |x| = f * 2**e with f < 1, so 2**e is above |x| even at a power of two.
+        exponents = np.frexp(np.maximum(rows.max(axis=1), -rows.min(axis=1)))[1]
+        for channel, row in enumerate(rows):
+            values = row[row != 0]
+            seen.zeros[channel] += row.size - values.size
+            if values.size:
+                seen.count(channel, values, int(exponents[channel]))
+
+    def merge(self, other: Self) -> Self:
+        if self.bins != other.bins:
+            raise DataError(f"histograms of {self.bins} and {other.bins} bins do not merge")
+        merged = attrs.evolve(self)
+        parts = [part._seen.copy() for part in (self, other) if part._seen is not None]
+        if parts:
+            merged._seen = parts[0]
+        if len(parts) == 2:
+            parts[0].add(parts[1])
+        return merged
+
+    def range(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        shape = () if self.axis is None else self.seen.low.shape
+        return self.seen.low.reshape(shape), self.seen.high.reshape(shape)
+
+    def quantile(self, share: float) -> NDArray[np.float32]:
+        """Upper edge of the bin in which the cumulative count reaches ``share``, per channel.
+
+        At most one bin above the true quantile of all values, zeros included.
+        """
+        counts = self.seen.counts.copy()
+        counts[:, self.bins - 1] += self.seen.zeros  # the bin that ends at zero
+        reached = np.cumsum(counts, axis=1)
+        needed = np.maximum(np.ceil(share * reached[:, -1]), 1)
+        place = (reached >= needed[:, None]).argmax(axis=1)
+        exponent = np.where(self.seen.exponent == NOTHING, 0, self.seen.exponent)
+        return np.ldexp((place + 1 - self.bins) / self.bins, exponent).astype(np.float32)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        return {} if self._seen is None else attrs.asdict(self._seen.copy(), recurse=False)
+
+    def load_state(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        self._seen = Seen(**arrays).copy() if arrays else None
+
+
+@qsdk.hookimpl
+def qsdk_observers() -> list[type[Observer]]:
+    return [Histogram]

@@ -1,0 +1,101 @@
+"""qsdk makes a trained network small and fast on a CPU.
+
+    quantizer = qsdk.registry.get("squant", bits=4)
+    encoding = quantizer.quantize(weight)
+
+    result = qsdk.quantize_model("network.onnx", "squant", bits=4)
+    result.model.save("network-int4.onnx")
+
+Names are resolved on first use, so that ``import qsdk`` costs nothing and loads no plugin.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from qsdk import encodings as encodings
+    from qsdk import errors as errors
+    from qsdk import interfaces as interfaces
+    from qsdk import metrics as metrics
+    from qsdk.affine import quantize_rows as quantize_rows
+    from qsdk.affine import scale_and_zero_point as scale_and_zero_point
+    from qsdk.encodings import Affine as Affine
+    from qsdk.encodings import Encoding as Encoding
+    from qsdk.errors import QsdkError as QsdkError
+    from qsdk.hookspecs import hookimpl as hookimpl
+    from qsdk.interfaces import Adapter as Adapter
+    from qsdk.interfaces import AffineQuantizer as AffineQuantizer
+    from qsdk.interfaces import Capabilities as Capabilities
+    from qsdk.interfaces import Layer as Layer
+    from qsdk.interfaces import Model as Model
+    from qsdk.interfaces import Observer as Observer
+    from qsdk.interfaces import Quantizer as Quantizer
+    from qsdk.pipeline import Result as Result
+    from qsdk.pipeline import load as load
+    from qsdk.pipeline import quantize_file as quantize_file
+    from qsdk.pipeline import quantize_model as quantize_model
+    from qsdk.recipe import Recipe as Recipe
+    from qsdk.recipe import Rule as Rule
+    from qsdk.registry import registry as registry
+    from qsdk.report import Report as Report
+    from qsdk.scheme import Granularity as Granularity
+    from qsdk.scheme import Scheme as Scheme
+    from qsdk.scheme import Slices as Slices
+    from qsdk.storage import ArrayModel as ArrayModel
+    from qsdk.storage import Container as Container
+    from qsdk.storage import TensorFile as TensorFile
+    from qsdk.storage import write_atomic as write_atomic
+    from qsdk.storage import write_container as write_container
+
+_HOME = {
+    "quantize_rows": "affine",
+    "scale_and_zero_point": "affine",
+    "Affine": "encodings",
+    "Encoding": "encodings",
+    "QsdkError": "errors",
+    "hookimpl": "hookspecs",
+    "Adapter": "interfaces",
+    "AffineQuantizer": "interfaces",
+    "Capabilities": "interfaces",
+    "Layer": "interfaces",
+    "Model": "interfaces",
+    "Observer": "interfaces",
+    "Quantizer": "interfaces",
+    "Result": "pipeline",
+    "load": "pipeline",
+    "quantize_file": "pipeline",
+    "quantize_model": "pipeline",
+    "Recipe": "recipe",
+    "Rule": "recipe",
+    "registry": "registry",
+    "Report": "report",
+    "Granularity": "scheme",
+    "Scheme": "scheme",
+    "Slices": "scheme",
+    "ArrayModel": "storage",
+    "Container": "storage",
+    "TensorFile": "storage",
+    "write_atomic": "storage",
+    "write_container": "storage",
+}
+
+__all__ = ["encodings", "errors", "interfaces", "metrics", *_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(importlib.import_module(f"qsdk.{_HOME[name]}"), name)
+    elif name in __all__:
+        value = importlib.import_module(f"qsdk.{name}")
+    elif name == "__version__":
+        value = importlib.import_module("importlib.metadata").version("qsdk")
+    else:
+        raise AttributeError(f"module 'qsdk' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "__version__"})

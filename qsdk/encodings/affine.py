@@ -1,0 +1,145 @@
+"""The affine encoding: packed codes with a scale and a zero_point per slice."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Self
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from qsdk.affine import dequantize
+from qsdk.encodings.affine_onnx import DEQUANTIZE_AFFINE
+from qsdk.encodings.base import Arrays, Encoding, OnnxFunction, Values
+from qsdk.encodings.packing import pack, packed_size, unpack
+from qsdk.errors import EncodingError, SchemeError
+from qsdk.scheme import Scheme, Slices
+
+
+def _read_only(array: NDArray[Any]) -> NDArray[Any]:
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+@attrs.frozen(eq=False)
+class Affine(Encoding):
+    """``value = scale * (codes - zero_point)``, with ``codes`` in ``scheme.bits`` bits each.
+
+    packed : uint8, the bit stream of the codes in C order (see :mod:`qsdk.encodings.packing`)
+    scale : float32 > 0, shape () per tensor, (channels,) or (channels, groups)
+    zero_point : int8 or uint8 like the codes, shape of ``scale``, on the grid
+
+    >>> q = Affine.from_codes(np.int8([[1, -2]]), np.float32([0.5]), np.int8([0]), Scheme(bits=4))
+    >>> q.dequantize().tolist(), q.packed.tolist(), q.nbytes
+    ([[0.5, -1.0]], [225], 6)
+    """
+
+    name: ClassVar[str] = "affine"
+
+    packed: NDArray[np.uint8] = attrs.field(repr=False, converter=_read_only)
+    scale: NDArray[np.float32] = attrs.field(repr=False, converter=_read_only)
+    zero_point: NDArray[Any] = attrs.field(repr=False, converter=_read_only)
+    shape: tuple[int, ...]
+    scheme: Scheme
+
+    @classmethod
+    def from_codes(
+        cls,
+        codes: NDArray[Any],
+        scale: NDArray[np.float32],
+        zero_point: NDArray[Any],
+        scheme: Scheme,
+    ) -> Self:
+        """Pack ``codes``, one integer per value; they must lie on the grid of ``scheme``."""
+        if codes.size and not (scheme.qmin <= codes.min() and codes.max() <= scheme.qmax):
+            raise EncodingError(
+                f"codes reach [{codes.min()}, {codes.max()}] "
+                f"but {scheme} holds [{scheme.qmin}, {scheme.qmax}]"
+            )
+        packed = pack(codes.astype(scheme.dtype, copy=False), scheme.bits)
+        zero_point = np.asarray(zero_point).astype(scheme.dtype)
+        return cls(packed, np.asarray(scale, np.float32), zero_point, codes.shape, scheme)
+
+    @property
+    def codes(self) -> NDArray[Any]:
+        """One integer per value, unpacked on every call: int8 or uint8 of ``shape``."""
+        count = math.prod(self.shape)
+        flat = unpack(self.packed, count, self.scheme.bits, signed=self.scheme.signed)
+        return flat.reshape(self.shape)
+
+    def dequantize(self) -> NDArray[np.float32]:
+        slices = Slices(self.scheme, self.shape)
+        return dequantize(self.codes, slices.expand(self.scale), slices.expand(self.zero_point))
+
+    def describe(self) -> str:
+        return str(self.scheme)
+
+    def arrays(self) -> tuple[Arrays, Values]:
+        arrays: Arrays = {"packed": self.packed, "scale": self.scale, "zero_point": self.zero_point}
+        values: Values = {
+            word: value if isinstance(value, str) else int(value or 0)
+            for word, value in attrs.asdict(self.scheme).items()
+        }
+        return arrays, {**values, "shape": list(self.shape)}
+
+    @classmethod
+    def from_arrays(
+        cls,
+        arrays: Mapping[str, NDArray[Any]],
+        values: Mapping[str, Any],
+        decode: Callable[..., Encoding] | None = None,
+    ) -> Self:
+        try:
+            packed, scale, zero_point = (arrays[n] for n in ("packed", "scale", "zero_point"))
+            flags = {w: bool(values[w]) for w in ("signed", "symmetric", "narrow_range")}
+            scheme = Scheme(
+                bits=values["bits"],
+                granularity=values["granularity"],
+                axis=values["axis"],
+                group_size=values["group_size"] or None,
+                **flags,
+            )
+            shape = tuple(int(n) for n in values["shape"])
+            slices = Slices(scheme, shape)
+        except (KeyError, TypeError, SchemeError) as error:
+            raise EncodingError(f"not an affine encoding: {error!r}") from None
+        encoding = cls(packed, scale, zero_point, shape, scheme)
+        encoding._check(slices)
+        return encoding
+
+    def _check(self, slices: Slices) -> None:
+        """Refuse arrays that cannot have come from a quantizer."""
+        if any(n < 0 for n in self.shape):
+            raise EncodingError(f"shape {self.shape} has a negative length")
+        size = packed_size(math.prod(self.shape), self.scheme.bits)
+        expected = {
+            "packed": (self.packed, np.uint8, (size,)),
+            "scale": (self.scale, np.float32, slices.params_shape),
+            "zero_point": (self.zero_point, self.scheme.dtype, slices.params_shape),
+        }
+        for name, (array, dtype, shape) in expected.items():
+            if array.dtype != dtype or array.shape != shape:
+                raise EncodingError(
+                    f"{name} of {self.scheme} with shape {self.shape} is {np.dtype(dtype)} "
+                    f"{shape}, not {array.dtype} {array.shape}"
+                )
+        if not np.all(np.isfinite(self.scale) & (self.scale > 0)):
+            raise EncodingError("a scale is zero, negative or not finite")
+        zero = self.zero_point
+        if np.any((zero < self.scheme.qmin) | (zero > self.scheme.qmax)):
+            raise EncodingError(
+                f"a zero_point lies outside [{self.scheme.qmin}, {self.scheme.qmax}]"
+            )
+        if self.scheme.symmetric and np.any(zero):
+            raise EncodingError("a zero_point is not 0 although the scheme is symmetric")
+        if self.scheme.narrow_range and self.codes.min(initial=0) < self.scheme.qmin:
+            raise EncodingError(f"a code is below {self.scheme.qmin}, the end of the narrow range")
+
+    def onnx_function(self) -> OnnxFunction | None:
+        """Unpacks any width; channels must be on axis 0."""
+        if self.scheme.granularity != "per_tensor" and self.scheme.axis != 0:
+            return None
+        return DEQUANTIZE_AFFINE

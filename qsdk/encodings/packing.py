@@ -1,0 +1,51 @@
+"""Codes of any width in a little-endian bit stream: code i lies at bits [i*bits, (i+1)*bits).
+
+4 bits put the first code into the low nibble and 2 bits four codes into a byte, low ones
+first: the layouts of ONNX INT4 and INT2.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsdk import native
+from qsdk.errors import EncodingError
+
+
+def packed_size(count: int, bits: int) -> int:
+    """Bytes that ``count`` codes of ``bits`` bits take."""
+    return (count * bits + 7) // 8
+
+
+def pack(codes: NDArray[Any], bits: int) -> NDArray[np.uint8]:
+    """The low ``bits`` of each int8 or uint8 code, one after the other.
+
+    >>> pack(np.int8([1, -1, 7]), 4).tolist()  # 0x1, 0xf | 0x7
+    [241, 7]
+    """
+    flat = np.ascontiguousarray(codes).ravel()
+    if native.available():
+        return native.pack(flat, bits)
+    bytes_ = flat.view(np.uint8)[:, None]
+    stream = np.unpackbits(bytes_, axis=1, count=bits, bitorder="little")
+    return np.packbits(stream, bitorder="little")
+
+
+def unpack(packed: NDArray[np.uint8], count: int, bits: int, *, signed: bool) -> NDArray[Any]:
+    """The inverse of :func:`pack`: ``count`` codes, int8 when signed, else uint8."""
+    if packed.dtype != np.uint8 or packed.shape != (packed_size(count, bits),):
+        raise EncodingError(
+            f"{count} codes of {bits} bits take {packed_size(count, bits)} bytes of uint8, "
+            f"not {packed.dtype} of shape {packed.shape}"
+        )
+    if native.available():
+        return native.unpack(np.ascontiguousarray(packed), count, bits, signed)
+    stream = np.unpackbits(packed, count=count * bits, bitorder="little").reshape(count, bits)
+    codes = np.packbits(stream, axis=1, bitorder="little").reshape(count)
+    if not signed:
+        return codes
+    sign = np.uint8(1 << (bits - 1))
+    return ((codes ^ sign).astype(np.int16) - sign).astype(np.int8)

@@ -1,0 +1,81 @@
+"""The part that all quantizers onto an affine grid share: a range rule, then a rounding."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any
+
+import attrs
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from qsdk.affine import scale_and_zero_point
+from qsdk.encodings import Affine
+from qsdk.errors import OptionError, did_you_mean
+from qsdk.interfaces.model import Layer
+from qsdk.interfaces.quantizer import Quantizer
+from qsdk.ranges import RANGE_RULES, find_range
+from qsdk.scheme import Granularity, Slices
+
+
+def _known_rule(instance: object, attribute: object, value: str) -> None:
+    if value not in RANGE_RULES:
+        raise OptionError(f"no range_rule {value!r}{did_you_mean(value, RANGE_RULES)}")
+
+
+@attrs.frozen(kw_only=True)
+class AffineQuantizer(Quantizer):
+    """Lays the grid by ``range_rule``; subclasses say how weights go to its codes.
+
+    range_rule : minmax, absmax, mse (least squared rounding error) or percentile
+    keep_percent : what ``percentile`` keeps of each slice, in percent
+    """
+
+    range_rule: str = attrs.field(default="minmax", validator=_known_rule)
+    keep_percent: float = attrs.field(
+        default=99.9,
+        converter=float,
+        validator=[attrs.validators.gt(50), attrs.validators.le(100)],
+    )
+
+    def quantize(self, weight: ArrayLike, *, layer: Layer | None = None) -> Affine:
+        floats = np.asarray(weight)
+        slices = Slices(self.scheme, floats.shape)
+        if floats.size == 0:
+            scale = np.ones(slices.params_shape, np.float32)
+            return Affine.from_codes(
+                floats.astype(self.scheme.dtype), scale, np.zeros_like(scale), self.scheme
+            )
+        codes, scales, zeros = [], [], []
+        for rows in slices.split(floats):
+            scale, zero_point = self._grid(rows)
+            codes.append(self.round(rows, scale, zero_point, slices.kernel_size))
+            scales.append(scale)
+            zeros.append(zero_point)
+        return Affine.from_codes(
+            slices.join(codes), slices.join_params(scales), slices.join_params(zeros), self.scheme
+        )
+
+    def _grid(self, rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+        """One scale and zero_point per row; per tensor the same for all rows."""
+        whole = self.scheme.granularity is Granularity.PER_TENSOR
+        low, high = find_range(
+            rows.reshape(1, -1) if whole else rows, self.scheme, self.range_rule, self.keep_percent
+        )
+        scale, zero_point = scale_and_zero_point(low, high, self.scheme)
+        if whole:
+            return np.repeat(scale, len(rows)), np.repeat(zero_point, len(rows))
+        return scale, zero_point
+
+    @abc.abstractmethod
+    def round(
+        self,
+        rows: NDArray[np.float32],
+        scale: NDArray[np.float32],
+        zero_point: NDArray[np.int32],
+        kernel_size: int,
+    ) -> NDArray[Any]:
+        """Codes of ``rows`` (n, length), which have one scale and zero_point each.
+
+        ``kernel_size`` neighbours in a row belong to one input channel.
+        """

@@ -1,0 +1,110 @@
+"""What a model is: layers with names, weights and order, from whatever file or framework."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import attrs
+from numpy.typing import NDArray
+
+from qsdk.encodings import Encoding
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Layer:
+    """One weight and what is done with it.
+
+    name : unique in the model; patterns of a recipe match it, or ``weight_name``
+    operation : ONNX operator type, or "" where the source has no graph
+    shape : (out channels, in channels / groups, kernel...), whatever the file's layout
+    stored : the number format in the file: "float32", or what its encoding says
+    nbytes : bytes of the weight in the file
+    read : gives the weight, float, of ``shape``; called each time ``weight`` is asked for
+    """
+
+    name: str
+    operation: str = ""
+    weight_name: str
+    shape: tuple[int, ...]
+    stored: str
+    nbytes: int
+    attributes: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    read: Callable[[], NDArray[Any]] = attrs.field(repr=False)
+
+    @property
+    def weight(self) -> NDArray[Any]:
+        """The weight, read or decoded now and not kept."""
+        return self.read()
+
+    @property
+    def is_float(self) -> bool:
+        """Whether the weight is stored as floats, so that there is something to quantize."""
+        return "float" in self.stored
+
+
+class Model(abc.ABC):
+    """Layers in order. Never changed: writing gives a new file, ``with_encodings`` a new model.
+
+    has : what it can do: "weights" always, "graph" when it knows operations and their order,
+        "run" when it can compute
+    format : the adapter's name
+    suffix : what its files are called
+    """
+
+    format: ClassVar[str]
+    suffix: ClassVar[str]
+    has: ClassVar[frozenset[str]] = frozenset({"weights"})
+    source: Path | None = None
+
+    @property
+    @abc.abstractmethod
+    def layers(self) -> Sequence[Layer]:
+        """All layers in order; their weights are read when asked for."""
+
+    @property
+    def skipped(self) -> Mapping[str, str]:
+        """Weights that cannot become layers, with the reason for each."""
+        return {}
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """What a run of qsdk wrote into the file; empty for other files."""
+        return {}
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a reader should know of how this model is stored; for a report."""
+        return ()
+
+    @abc.abstractmethod
+    def write(
+        self,
+        path: Path,
+        encodings: Iterable[tuple[str, Encoding]] = (),
+        metadata: Callable[[], Mapping[str, Any]] = dict,
+    ) -> Sequence[str]:
+        """Write the model to ``path`` atomically, the named layers' weights replaced.
+
+        encodings : (layer name, encoding) in order of the layers, taken one at a time
+        metadata : called after the last encoding; what it gives can be read back by ``metadata``
+        Returns what the new model's ``notes`` would say.
+        """
+
+    @abc.abstractmethod
+    def with_encodings(
+        self, encodings: Mapping[str, Encoding], metadata: Mapping[str, Any]
+    ) -> Model:
+        """A new model in memory whose named layers have these weights."""
+
+    def run(
+        self, feeds: Mapping[str, NDArray[Any]], fetch: Sequence[str] | None = None
+    ) -> dict[str, NDArray[Any]]:
+        """Compute the tensors named in ``fetch``, by default the outputs, from the inputs."""
+        raise TypeError(f"a {self.format} model cannot run: it holds weights and no graph")
+
+    def save(self, path: str | Path) -> None:
+        """Write the model as it is."""
+        self.write(Path(path), (), lambda: self.metadata)

@@ -1,0 +1,79 @@
+"""What an observer is: it looks at activations and says which range the codes must cover."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+import attrs
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from qsdk.affine import scale_and_zero_point
+from qsdk.encodings import Arrays
+from qsdk.errors import DataError
+from qsdk.interfaces.quantizer import CONTRACT, finite_float32
+from qsdk.scheme import Scheme
+
+
+@attrs.define(kw_only=True)
+class Observer(abc.ABC):
+    """Collects statistics in bounded memory, however long the stream.
+
+    axis : keeps one range per index of this axis; None for one range in all
+    ``mergeable`` observers are monoids: observing a then b, or merging an observer of a with
+    an observer of b, gives the same state, to the bit.
+    """
+
+    name: ClassVar[str]
+    mergeable: ClassVar[bool]
+    contract: ClassVar[int] = CONTRACT
+
+    axis: int | None = None
+
+    def observe(self, x: ArrayLike) -> None:
+        """Take in one batch: floats of any shape, never changed.
+
+        Raises DataError for NaN and infinity (with the position), and for an ``axis`` that is
+        not there or has another length than before. An empty batch changes nothing.
+        """
+        floats = finite_float32(x, "the batch")
+        if self.axis is None:
+            rows = floats.reshape(1, -1)
+        elif -floats.ndim <= self.axis < floats.ndim:
+            channels = floats.shape[self.axis]
+            rows = np.moveaxis(floats, self.axis, 0).reshape(
+                channels, floats.size // max(channels, 1)
+            )
+        else:
+            raise DataError(f"axis {self.axis} does not exist in a batch of shape {floats.shape}")
+        if rows.size:
+            self._observe(np.ascontiguousarray(rows))
+
+    @abc.abstractmethod
+    def _observe(self, rows: NDArray[np.float32]) -> None:
+        """Take in rows (channels, values), not empty; one channel when ``axis`` is None."""
+
+    @abc.abstractmethod
+    def merge(self, other: Self) -> Self:
+        """A new observer that has seen what both have; raises where order matters."""
+
+    @abc.abstractmethod
+    def range(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Ends (low, high) per channel, shape (channels,), or () when ``axis`` is None.
+
+        Raises DataError when nothing was observed.
+        """
+
+    @abc.abstractmethod
+    def state(self) -> Arrays:
+        """Everything seen so far, as named arrays."""
+
+    @abc.abstractmethod
+    def load_state(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Continue from what :meth:`state` gave."""
+
+    def params(self, scheme: Scheme) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+        """Scale and zero_point for ``scheme``, of the shape of :meth:`range`."""
+        return scale_and_zero_point(*self.range(), scheme)

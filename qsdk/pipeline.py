@@ -1,0 +1,307 @@
+"""The main job: open, check everything first, quantize a tensor at a time, write, prove."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+
+from qsdk import metrics
+from qsdk.encodings import Encoding
+from qsdk.errors import (
+    DataError,
+    FileRefusedError,
+    NothingQuantizedError,
+    PreflightError,
+    QsdkError,
+    RecipeError,
+)
+from qsdk.interfaces import Adapter, Layer, Model, Quantizer
+from qsdk.recipe import Recipe
+from qsdk.registry import registry
+from qsdk.report import SCHEMA_VERSION, LayerReport, Report
+from qsdk.scheme import Slices
+
+Progress = Callable[[int, int, str], None]
+
+
+def load(source: Any) -> Model:
+    """Open a model: a path, or an object that an adapter knows (a dict of arrays).
+
+    Raises FileNotFoundError, FileRefusedError, and MissingExtraError with what to install.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        source = Path(source)
+        if not source.exists():
+            raise FileRefusedError(f"there is no file {str(source)!r}")
+        if not source.is_file():
+            raise FileRefusedError(f"{str(source)!r} is not a file")
+    adapters = [entry.target() for entry in registry.entries("adapter")]
+    for adapter in adapters:
+        if adapter.accepts(source):
+            model: Model = adapter.open(source)
+            return model
+    what = repr(source.name) if isinstance(source, Path) else f"a {type(source).__name__}"
+    raise FileRefusedError(f"no adapter opens {what}; known: {_known_sources(adapters)}")
+
+
+def _known_sources(adapters: list[Adapter]) -> str:
+    return ", ".join(f"{a.name} ({', '.join(a.suffixes) or 'in memory'})" for a in adapters)
+
+
+@attrs.frozen
+class Plan:
+    """What a run is going to do: found whole before any of it is done."""
+
+    work: tuple[tuple[Layer, Quantizer], ...]
+    kept: Mapping[str, str]
+
+
+def make_plan(model: Model, recipe: Recipe) -> Plan:
+    """Choose a quantizer for each layer; every problem of the whole model is reported at once."""
+    work: list[tuple[Layer, Quantizer]] = []
+    kept: dict[str, str] = dict(model.skipped)
+    problems = [
+        f"pattern {pattern!r} matches no layer (`qsdk inspect` lists them)"
+        for pattern in recipe.unused_patterns(model.layers)
+        if pattern != "*"
+    ]
+    for layer in model.layers:
+        choice = recipe.choice(layer)
+        if choice is None:
+            kept[layer.name] = "left out by the recipe"
+        elif not layer.is_float:
+            kept[layer.name] = f"already {layer.stored}"
+        else:
+            try:
+                work.append((layer, _quantizer_for(layer, model, *choice)))
+            except QsdkError as error:
+                problems.append(f"{layer.name}: {error}")
+    if problems:
+        raise PreflightError(list(dict.fromkeys(problems)))
+    if not work:
+        raise NothingQuantizedError(_why_nothing(kept))
+    return Plan(tuple(work), kept)
+
+
+def _quantizer_for(
+    layer: Layer, model: Model, method: str, options: Mapping[str, Any]
+) -> Quantizer:
+    quantizer: Quantizer = registry.get(_quantizer_name(method), **options)
+    Slices(quantizer.scheme, layer.shape)
+    lacking = quantizer.capabilities.needs - model.has
+    if lacking:
+        raise RecipeError(
+            f"{method} needs {', '.join(sorted(lacking))}, which {model.format} lacks"
+        )
+    return quantizer
+
+
+def _quantizer_name(method: str) -> str:
+    return method if "quantizer:" in method else ":".join(_with_kind(method))
+
+
+def _with_kind(method: str) -> list[str]:
+    *distribution, name = method.split(":")
+    return [*distribution, "quantizer", name]
+
+
+def _why_nothing(kept: Mapping[str, str]) -> str:
+    reasons = "; ".join(f"{name}: {reason}" for name, reason in list(kept.items())[:5])
+    return f"no layer would be quantized ({reasons or 'the model has no weights'})"
+
+
+class Run:
+    """One pass over a plan: encodings come out one at a time, the report grows beside them."""
+
+    def __init__(self, plan: Plan, recipe: Recipe, progress: Progress | None = None):
+        self.plan = plan
+        self.recipe = recipe
+        self.rows: list[LayerReport] = []
+        self._provenance: dict[str, Any] = {}
+        self._progress = progress or (lambda done, total, name: None)
+        self._start = time.perf_counter()
+
+    def encodings(self) -> Iterator[tuple[str, Encoding]]:
+        """Quantize layer by layer; nothing of a layer is kept but its row in the report."""
+        total = len(self.plan.work)
+        for done, (layer, quantizer) in enumerate(self.plan.work):
+            self._progress(done, total, layer.name)
+            weight = layer.weight
+            start = time.perf_counter()
+            encoding = quantizer.quantize(weight, layer=layer)
+            seconds = time.perf_counter() - start
+            self._note(layer, weight, quantizer, encoding, seconds)
+            del weight
+            yield layer.name, encoding
+        self._progress(total, total, "")
+
+    def _note(
+        self, layer: Layer, weight: Any, quantizer: Quantizer, encoding: Encoding, seconds: float
+    ) -> None:
+        if tuple(encoding.shape) != layer.shape:
+            raise DataError(
+                f"{quantizer.name} gave {encoding.shape} for {layer.name} of {layer.shape}"
+            )
+        decoded = encoding.dequantize()
+        self.rows.append(
+            LayerReport(
+                name=layer.name,
+                operation=layer.operation,
+                shape=layer.shape,
+                stored_before=layer.stored,
+                stored_after=encoding.describe(),
+                method=quantizer.name,
+                nbytes_before=layer.nbytes,
+                nbytes_after=encoding.nbytes,
+                sqnr_db=metrics.sqnr_db(weight, decoded),
+                max_error=metrics.max_error(weight, decoded),
+                seconds=seconds,
+            )
+        )
+        entry = registry.find(f"quantizer:{quantizer.name}")
+        self._provenance[layer.name] = {
+            "quantizer": quantizer.name,
+            "options": _options(quantizer),
+            "plugin": entry.origin,
+            "source_sha256": hashlib.sha256(np.ascontiguousarray(weight).data).hexdigest(),
+        }
+
+    def metadata(self) -> dict[str, Any]:
+        """What the written file says of its making: the same for the same input and options."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "qsdk_version": version("qsdk"),
+            "recipe": self.recipe.to_dict(),
+            "layers": self._provenance,
+        }
+
+    def report(self, **more: Any) -> Report:
+        return Report(
+            recipe=self.recipe.to_dict(),
+            layers=tuple(self.rows),
+            kept=dict(self.plan.kept),
+            seconds=time.perf_counter() - self._start,
+            **more,
+        )
+
+
+def _options(quantizer: Quantizer) -> dict[str, Any]:
+    def plain(instance: Any, field: Any, value: Any) -> Any:
+        return list(value) if isinstance(value, tuple) else value
+
+    return attrs.asdict(quantizer, value_serializer=plain)
+
+
+@attrs.frozen
+class Result:
+    """A quantized model and the report of its making."""
+
+    model: Model
+    report: Report
+
+    def __str__(self) -> str:
+        return str(self.report)
+
+
+def as_recipe(recipe: Recipe | str | Path | None, options: Mapping[str, Any]) -> Recipe:
+    """A recipe from itself, from a ``.toml`` file or from a method's name, with more options."""
+    if recipe is None:
+        recipe = Recipe()
+    elif not isinstance(recipe, Recipe):
+        file = str(recipe).endswith(".toml")
+        recipe = Recipe.from_file(recipe) if file else Recipe(method=str(recipe))
+    return attrs.evolve(recipe, options={**recipe.options, **options})
+
+
+def quantize_model(
+    model: Model | Any,
+    recipe: Recipe | str | Path | None = None,
+    *,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Result:
+    """Quantize a model in memory; the one given is not changed.
+
+    model : a Model, or anything that :func:`load` takes
+    recipe : a Recipe, a ``.toml`` file, or a quantizer's name; by default squant
+    progress : called with (layers done, layers in all, name) as the work goes on
+    options : on top of the recipe's, such as ``bits=4``
+
+    Raises PreflightError with every problem at once, before any work.
+    """
+    model = model if isinstance(model, Model) else load(model)
+    recipe = as_recipe(recipe, options)
+    run = Run(make_plan(model, recipe), recipe, progress)
+    quantized = model.with_encodings(dict(run.encodings()), run.metadata())
+    return Result(quantized, run.report(notes=tuple(quantized.notes)))
+
+
+def quantize_file(
+    source: str | Path,
+    output: str | Path,
+    recipe: Recipe | str | Path | None = None,
+    *,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Report:
+    """Quantize a file into another, a tensor at a time; then open the result and count.
+
+    The output appears whole or not at all, and may take the place of the source.
+    Raises PreflightError with every problem at once, before any work.
+    """
+    model, output = load(source), Path(output)
+    recipe = as_recipe(recipe, options)
+    plan = make_plan(model, recipe)
+    check_output(model, output)
+    size_before = file_size(Path(source))
+    run = Run(plan, recipe, progress)
+    notes = model.write(output, run.encodings(), run.metadata)
+    written = load(output)
+    quantized = sum(not layer.is_float for layer in written.layers)
+    if quantized < len(run.rows):
+        raise NothingQuantizedError(
+            f"{quantized} of {len(run.rows)} layers are quantized in {output.name}; "
+            "this is a fault of the adapter or the encoding: please report it"
+        )
+    return run.report(
+        source=Path(source).name,
+        output=output.name,
+        file_bytes_before=size_before,
+        file_bytes_after=file_size(output),
+        notes=tuple(notes),
+    )
+
+
+def file_size(path: Path) -> int:
+    """Bytes of a model's file and of the data file beside it, if there is one."""
+    beside = path.with_name(path.name + ".data")
+    return sum(file.stat().st_size for file in (path, beside) if file.is_file())
+
+
+def check_output(model: Model, output: Path) -> None:
+    """Find out now what would only fail at the end."""
+    problems = []
+    if output.suffix.lower() != model.suffix:
+        problems.append(
+            f"a {model.format} model is written as {model.suffix}, so -o cannot be {output.name!r}"
+        )
+    folder = output.resolve().parent
+    if not folder.is_dir():
+        problems.append(f"there is no folder {str(folder)!r}")
+    elif not os.access(folder, os.W_OK):
+        problems.append(f"the folder {str(folder)!r} cannot be written to")
+    elif output.is_dir():
+        problems.append(f"{output.name!r} is a folder")
+    elif shutil.disk_usage(folder).free < sum(layer.nbytes for layer in model.layers) // 2:
+        problems.append(f"the disk of {str(folder)!r} has less than half the model's size left")
+    if problems:
+        raise PreflightError(problems)

@@ -1,0 +1,99 @@
+"""Range rules: which interval of a weight's values the codes have to cover.
+
+Every rule takes rows (n, length) of finite float32 and a scheme, and gives the ends
+``low <= 0 <= high`` of one interval per row. ``scale_and_zero_point`` turns them into a grid.
+Zero always lies inside: padding and pruned weights stay exact, and the zero_point fits the codes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsdk.affine import scale_and_zero_point, squared_error_rows
+from qsdk.errors import OptionError, did_you_mean
+from qsdk.scheme import Scheme
+
+Rows = NDArray[np.float32]
+Range = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+SHRINK = np.linspace(1.0, 0.3, 36)  # factors that the MSE search tries on an end of the range
+PASSES = 2  # times that each end is searched while the other is held
+
+
+def minmax(rows: Rows, scheme: Scheme) -> Range:
+    """From the lowest to the highest value of the row."""
+    return rows.min(axis=1, initial=0), rows.max(axis=1, initial=0)
+
+
+def absmax(rows: Rows, scheme: Scheme) -> Range:
+    """From minus to plus the largest magnitude of the row."""
+    low, high = minmax(rows, scheme)
+    magnitude = np.maximum(-low, high)
+    return -magnitude, magnitude
+
+
+def percentile(rows: Rows, scheme: Scheme, keep_percent: float = 99.9) -> Range:
+    """Order statistics of the row that leave out at most 100 - ``keep_percent`` % at each end."""
+    length = rows.shape[1]
+    last = max(math.ceil(length * keep_percent / 100) - 1, length // 2)
+    ends = np.partition(rows, (length - 1 - last, last), axis=1)
+    return np.minimum(ends[:, length - 1 - last], 0), np.maximum(ends[:, last], 0)
+
+
+def mse(rows: Rows, scheme: Scheme) -> Range:
+    """The shrunken min-max range of least squared rounding error.
+
+    One end is searched while the other is held, then the other, ``PASSES`` times over; a
+    symmetric grid has one magnitude to search. Ties go to the wider range.
+    """
+    low, high = (absmax if scheme.symmetric else minmax)(rows, scheme)
+    if scheme.symmetric:
+        best = _best_factor(rows, scheme, lambda factor: (low * factor, high * factor))
+        return low * best, high * best
+    low_factor = high_factor = np.float32(1)
+    for _ in range(PASSES):
+        end = high * high_factor
+        low_factor = _best_factor(rows, scheme, lambda factor, end=end: (low * factor, end))
+        end = low * low_factor
+        high_factor = _best_factor(rows, scheme, lambda factor, end=end: (end, high * factor))
+    return low * low_factor, high * high_factor
+
+
+def _best_factor(
+    rows: Rows, scheme: Scheme, candidate: Callable[[np.float32], Range]
+) -> NDArray[np.float32]:
+    """For each row the factor whose range has the least squared error."""
+    best_error = np.full(len(rows), np.inf)
+    best = np.ones(len(rows), np.float32)
+    for factor in SHRINK.astype(np.float32):
+        scale, zero_point = scale_and_zero_point(*candidate(factor), scheme)
+        # Integer sum times an exact square, one rounding: the same number on every machine.
+        error = squared_error_rows(rows, scale, zero_point, scheme) * np.square(scale, dtype=float)
+        better = error < best_error
+        best_error[better], best[better] = error[better], factor
+    return best
+
+
+RANGE_RULES: dict[str, Callable[[Rows, Scheme], Range]] = {
+    "minmax": minmax,
+    "absmax": absmax,
+    "mse": mse,
+    "percentile": percentile,
+}
+
+
+def find_range(rows: Rows, scheme: Scheme, rule: str, keep_percent: float = 99.9) -> Range:
+    """The range of each row by the rule of that name.
+
+    >>> [end.tolist() for end in find_range(np.float32([[-1, 3]]), Scheme(), "minmax")]
+    [[-1.0], [3.0]]
+    """
+    if rule not in RANGE_RULES:
+        raise OptionError(f"no range rule {rule!r}{did_you_mean(rule, RANGE_RULES)}")
+    if rule == "percentile":
+        return percentile(rows, scheme, keep_percent)
+    return RANGE_RULES[rule](rows, scheme)

@@ -1,0 +1,144 @@
+"""Recipes: which quantizer, with which options, goes to which layers. attrs and TOML alike.
+
+method = "squant"
+exclude = ["*.bias"]
+
+[options]
+bits = 4
+
+[[rules]]
+match = "fc*"
+options = { bits = 8 }
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import attrs
+
+from qsdk.errors import RecipeError, did_you_mean
+from qsdk.interfaces import Layer
+
+
+def _texts(values: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(values, str):
+        raise RecipeError(f"{values!r} is one text; give a list, such as [{values!r}]")
+    return tuple(values)
+
+
+_is_text = attrs.validators.optional(attrs.validators.instance_of(str))
+_is_texts = attrs.validators.deep_iterable(attrs.validators.instance_of(str))
+_is_table = attrs.validators.instance_of(Mapping)
+
+
+@attrs.frozen(kw_only=True)
+class Rule:
+    """What is different for some layers; of several rules that match, the last one counts.
+
+    match : glob on a layer's name or its weight's
+    operation : ONNX operator type, such as "Gemm"
+    method, options : instead of, and on top of, the recipe's
+    keep : leave these layers in float
+    """
+
+    match: str = attrs.field(default="*", validator=attrs.validators.instance_of(str))
+    operation: str | None = attrs.field(default=None, validator=_is_text)
+    method: str | None = attrs.field(default=None, validator=_is_text)
+    options: Mapping[str, Any] = attrs.field(factory=dict, validator=_is_table)
+    keep: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
+
+    def applies_to(self, layer: Layer) -> bool:
+        return _matches(layer, self.match) and self.operation in (None, layer.operation)
+
+
+@attrs.frozen(kw_only=True)
+class Recipe:
+    """How to quantize a model.
+
+    method : a quantizer's name in the registry
+    options : its scheme words and options
+    include, exclude : globs on names of layers or of their weights; exclude wins
+    rules : exceptions, later ones winning
+
+    >>> Recipe.from_dict({"method": "rtn", "options": {"bits": 8}}).options["bits"]
+    8
+    """
+
+    method: str = attrs.field(default="squant", validator=attrs.validators.instance_of(str))
+    options: Mapping[str, Any] = attrs.field(factory=dict, validator=_is_table)
+    include: tuple[str, ...] = attrs.field(default=("*",), converter=_texts, validator=_is_texts)
+    exclude: tuple[str, ...] = attrs.field(default=(), converter=_texts, validator=_is_texts)
+    rules: tuple[Rule, ...] = attrs.field(default=(), converter=tuple)
+
+    @classmethod
+    def from_dict(cls, table: Mapping[str, Any]) -> Self:
+        """A recipe from plain tables; unknown keys are refused with the nearest name."""
+        words = dict(table)
+        rules = words.pop("rules", ())
+        if not isinstance(rules, (list, tuple)):
+            raise RecipeError("rules is not a list of tables; write [[rules]]")
+        return _build(cls, {**words, "rules": tuple(_build(Rule, rule) for rule in rules)})
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> Self:
+        """A recipe from a TOML file."""
+        try:
+            return cls.from_dict(tomllib.loads(Path(path).read_text(encoding="utf-8")))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise RecipeError(f"{Path(path).name} is no TOML: {error}") from None
+        except OSError as error:
+            raise RecipeError(f"{path} cannot be read: {error.strerror}") from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain tables that :meth:`from_dict` takes back."""
+        return attrs.asdict(self, recurse=True, value_serializer=_plain)
+
+    def choice(self, layer: Layer) -> tuple[str, dict[str, Any]] | None:
+        """Method and options for ``layer``; None when it stays in float."""
+        included = any(_matches(layer, pattern) for pattern in self.include)
+        if not included or any(_matches(layer, pattern) for pattern in self.exclude):
+            return None
+        rule = next((r for r in reversed(self.rules) if r.applies_to(layer)), Rule())
+        if rule.keep:
+            return None
+        method = rule.method or self.method
+        shared = self.options if method == self.method else {}
+        return method, {**shared, **rule.options}
+
+    def unused_patterns(self, layers: Iterable[Layer]) -> list[str]:
+        """Globs that match no layer: a misspelt name, most likely."""
+        layers = list(layers)
+        patterns = [*self.include, *self.exclude, *(rule.match for rule in self.rules)]
+        return [p for p in patterns if not any(_matches(layer, p) for layer in layers)]
+
+
+def _matches(layer: Layer, pattern: str) -> bool:
+    return any(
+        fnmatch.fnmatchcase(name, pattern) or name == pattern
+        for name in (layer.name, layer.weight_name)
+    )
+
+
+def _plain(instance: Any, attribute: Any, value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _build(target: type[Any], table: Any) -> Any:
+    if not isinstance(table, Mapping):
+        raise RecipeError(f"{table!r} is not a table of settings")
+    known = attrs.fields_dict(target)
+    for word in table:
+        if word not in known:
+            where = "a recipe" if target is Recipe else "a rule"
+            raise RecipeError(f"{where} has no setting {word!r}{did_you_mean(word, known)}")
+    try:
+        return target(**table)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, RecipeError):
+            raise
+        raise RecipeError(f"{error.args[0] if error.args else error}") from None

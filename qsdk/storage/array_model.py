@@ -1,0 +1,99 @@
+"""A model without a graph: named arrays, some of them quantized."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsdk.encodings import Encoding
+from qsdk.interfaces import Layer, Model
+from qsdk.storage.container import write_container
+
+Item = Encoding | NDArray[Any]
+
+
+class ArrayModel(Model):
+    """Named arrays and encodings; floats of two axes or more, and encodings, are the layers.
+
+    items : read by name when needed and not kept, so a mapping may lie over a file
+    Written as a safetensors container; what is no layer passes through untouched.
+    """
+
+    format: ClassVar[str] = "arrays"
+    suffix: ClassVar[str] = ".safetensors"
+
+    def __init__(self, items: Mapping[str, Item], metadata: Mapping[str, Any] | None = None):
+        self._items = items
+        self._metadata = dict(metadata or {})
+        self._layers = tuple(layer for name in items for layer in self._as_layer(name))
+
+    @property
+    def layers(self) -> Sequence[Layer]:
+        return self._layers
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        return self._metadata
+
+    def _as_layer(self, name: str) -> Iterator[Layer]:
+        item = self._items[name]
+        if not isinstance(item, Encoding) and not (
+            item.ndim >= 2 and item.size and "float" in item.dtype.name
+        ):
+            return
+        yield Layer(
+            name=name,
+            weight_name=name,
+            shape=tuple(item.shape),
+            stored=item.describe() if isinstance(item, Encoding) else item.dtype.name,
+            nbytes=item.nbytes,
+            read=lambda: self._decoded(name),
+        )
+
+    def _decoded(self, name: str) -> NDArray[Any]:
+        item = self._items[name]
+        return item.dequantize() if isinstance(item, Encoding) else np.asarray(item)
+
+    def write(
+        self,
+        path: Path,
+        encodings: Iterable[tuple[str, Encoding]] = (),
+        metadata: Callable[[], Mapping[str, Any]] = dict,
+    ) -> Sequence[str]:
+        write_container(path, self._merged(iter(encodings)), metadata)
+        return ()
+
+    def _merged(self, encodings: Iterator[tuple[str, Encoding]]) -> Iterator[tuple[str, Item]]:
+        """All items in order, with the next encoding in the place of the array it stands for."""
+        ahead = next(encodings, None)
+        for name in self._items:
+            if ahead is not None and ahead[0] == name:
+                yield ahead
+                ahead = next(encodings, None)
+            else:
+                yield name, self._items[name]
+
+    def with_encodings(
+        self, encodings: Mapping[str, Encoding], metadata: Mapping[str, Any]
+    ) -> ArrayModel:
+        return ArrayModel(_Overlay(self._items, encodings), metadata)
+
+
+class _Overlay(Mapping[str, Item]):
+    """Some items replaced, in the order of the others, without reading these."""
+
+    def __init__(self, below: Mapping[str, Item], above: Mapping[str, Encoding]):
+        self._below, self._above = below, above
+
+    def __getitem__(self, name: str) -> Item:
+        return self._above[name] if name in self._above else self._below[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._below)
+
+    def __len__(self) -> int:
+        return len(self._below)
