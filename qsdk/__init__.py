@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from qsdk import errors as errors
     from qsdk import interfaces as interfaces
     from qsdk import metrics as metrics
+    from qsdk import registry as registry
     from qsdk.affine import quantize_rows as quantize_rows
     from qsdk.affine import scale_and_zero_point as scale_and_zero_point
     from qsdk.encodings import Affine as Affine
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from qsdk.pipeline import quantize_model as quantize_model
     from qsdk.recipe import Recipe as Recipe
     from qsdk.recipe import Rule as Rule
-    from qsdk.registry import registry as registry
     from qsdk.report import Report as Report
     from qsdk.scheme import Granularity as Granularity
     from qsdk.scheme import Scheme as Scheme
@@ -69,7 +69,6 @@ _HOME = {
     "quantize_model": "pipeline",
     "Recipe": "recipe",
     "Rule": "recipe",
-    "registry": "registry",
     "Report": "report",
     "Granularity": "scheme",
     "Scheme": "scheme",
@@ -81,7 +80,7 @@ _HOME = {
     "write_container": "storage",
 }
 
-__all__ = ["encodings", "errors", "interfaces", "metrics", *_HOME]
+__all__ = ["encodings", "errors", "interfaces", "metrics", "registry", *_HOME]
 
 
 def __getattr__(name: str) -> Any:

@@ -262,7 +262,7 @@ def quantize_file(
     recipe = as_recipe(recipe, options)
     plan = make_plan(model, recipe)
     check_output(model, output)
-    size_before = file_size(Path(source))
+    size_before = file_size(model)
     run = Run(plan, recipe, progress)
     notes = model.write(output, run.encodings(), run.metadata)
     written = load(output)
@@ -276,15 +276,14 @@ def quantize_file(
         source=Path(source).name,
         output=output.name,
         file_bytes_before=size_before,
-        file_bytes_after=file_size(output),
+        file_bytes_after=file_size(written),
         notes=tuple(notes),
     )
 
 
-def file_size(path: Path) -> int:
-    """Bytes of a model's file and of the data file beside it, if there is one."""
-    beside = path.with_name(path.name + ".data")
-    return sum(file.stat().st_size for file in (path, beside) if file.is_file())
+def file_size(model: Model) -> int:
+    """Bytes of all files that the model lies in."""
+    return sum(file.stat().st_size for file in model.files)
 
 
 def check_output(model: Model, output: Path) -> None:

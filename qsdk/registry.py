@@ -165,3 +165,11 @@ def default_scheme(target: type[Quantizer]) -> Scheme:
 
 
 registry = Registry()
+
+# ``qsdk.registry`` is this module, so that it can be imported and asked alike.
+get, find, entries, conflicts = registry.get, registry.find, registry.entries, registry.conflicts
+
+
+def plugins() -> Sequence[Plugin]:
+    """Every plugin found, loaded or not."""
+    return registry.plugins

@@ -75,6 +75,21 @@ class Model(abc.ABC):
         return {}
 
     @property
+    def inputs(self) -> Sequence[str]:
+        """Names of the arrays that :meth:`run` takes."""
+        return ()
+
+    @property
+    def outputs(self) -> Sequence[str]:
+        """Names of the arrays that :meth:`run` gives when nothing is said."""
+        return ()
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """The file it was read from, and those with its data beside it."""
+        return [self.source] if self.source else []
+
+    @property
     def notes(self) -> Sequence[str]:
         """What a reader should know of how this model is stored; for a report."""
         return ()

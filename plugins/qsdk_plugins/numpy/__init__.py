@@ -67,7 +67,9 @@ class NumpyAdapter(Adapter):
 
     def open(self, source: Any) -> Model:
         if isinstance(source, Path):
-            return NumpyModel(ZippedArrays(source))
+            model = NumpyModel(ZippedArrays(source))
+            model.source = source
+            return model
         return NumpyModel({str(name): np.asarray(array) for name, array in source.items()})
 
 

@@ -22,7 +22,9 @@ class SafetensorsAdapter(Adapter):
 
     def open(self, source: Any) -> Model:
         container = qsdk.Container(source)
-        return SafetensorsModel(container, container.metadata)
+        model = SafetensorsModel(container, container.metadata)
+        model.source = source
+        return model
 
 
 @qsdk.hookimpl

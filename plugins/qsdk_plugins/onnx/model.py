@@ -1,0 +1,189 @@
+"""An ONNX network as a Model."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+import qsdk
+from qsdk.encodings import Encoding
+from qsdk.errors import DataError, MissingExtraError, QsdkError
+from qsdk.interfaces import Layer, Model
+from qsdk_plugins.onnx.graph import Graph
+from qsdk_plugins.onnx.reading import TensorReader, import_onnx, nbytes
+from qsdk_plugins.onnx.writing import read_metadata, rewrite
+
+if TYPE_CHECKING:
+    import onnx
+
+INLINE_LIMIT = 2**30  # bytes of constants above which a model gets a data file beside it
+OUTSIDE_FROM = 1024  # bytes from which a constant goes there
+ALIGNMENT = 4096  # of each constant in the data file, so that it can be mapped
+
+
+class OnnxModel(Model):
+    """Layers are the constant weights of the main graph, in the order of its nodes."""
+
+    format: ClassVar[str] = "onnx"
+    suffix: ClassVar[str] = ".onnx"
+    has: ClassVar[frozenset[str]] = frozenset({"weights", "graph", "run"})
+
+    def __init__(
+        self, proto: onnx.ModelProto, source: Path | None = None, notes: Sequence[str] = ()
+    ):
+        self.proto = proto
+        self.source = source
+        self._notes = tuple(notes)
+        self._graph = Graph(proto, TensorReader(source))
+        self._sessions: dict[tuple[str, ...], Any] = {}
+
+    @property
+    def layers(self) -> Sequence[Layer]:
+        return [weight.layer for weight in self._graph.weights.values()]
+
+    @property
+    def skipped(self) -> Mapping[str, str]:
+        return self._graph.skipped
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        return read_metadata(self.proto)
+
+    @property
+    def notes(self) -> Sequence[str]:
+        return self._notes
+
+    @property
+    def inputs(self) -> Sequence[str]:
+        constants = self._graph.initializers
+        return [info.name for info in self.proto.graph.input if info.name not in constants]
+
+    @property
+    def outputs(self) -> Sequence[str]:
+        return [info.name for info in self.proto.graph.output]
+
+    @property
+    def files(self) -> Sequence[Path]:
+        outside = [t for t in self.proto.graph.initializer if t.data_location == t.EXTERNAL]
+        data = {self._graph.reader.locate(tensor)[0]: None for tensor in outside}
+        return [*([self.source] if self.source else []), *data]
+
+    def with_encodings(
+        self, encodings: Mapping[str, Encoding], metadata: Mapping[str, Any]
+    ) -> OnnxModel:
+        proto, notes = rewrite(self._graph, encodings.items(), lambda: metadata)
+        return OnnxModel(proto, self.source, notes)
+
+    def write(
+        self,
+        path: Path,
+        encodings: Iterable[tuple[str, Encoding]] = (),
+        metadata: Callable[[], Mapping[str, Any]] = dict,
+    ) -> Sequence[str]:
+        proto, notes = rewrite(self._graph, encodings, metadata)
+        outside = any(t.data_location == t.EXTERNAL for t in proto.graph.initializer)
+        if outside or sum(map(nbytes, proto.graph.initializer)) > INLINE_LIMIT:
+            self._move_outside(proto, path)
+        check(proto, outside=outside)
+        with qsdk.write_atomic(path) as file:
+            file.write(proto.SerializeToString(deterministic=True))
+        return notes
+
+    def _move_outside(self, proto: onnx.ModelProto, path: Path) -> None:
+        """Put the large constants into a data file, named by content so that none is torn."""
+        digest = hashlib.sha256(repr(proto.metadata_props).encode()).hexdigest()[:8]
+        data = path.with_name(f"{path.stem}-{digest}.data")
+        reader = self._graph.reader
+        with qsdk.write_atomic(data) as file:
+            for tensor in proto.graph.initializer:
+                if nbytes(tensor) < OUTSIDE_FROM:
+                    continue
+                if tensor.data_location == tensor.EXTERNAL:
+                    raw = reader.external_bytes(tensor)
+                else:
+                    raw = tensor.raw_data or reader.read(tensor).tobytes()
+                file.write(bytes(-file.tell() % ALIGNMENT))
+                entry = {"location": data.name, "offset": file.tell(), "length": len(raw)}
+                file.write(raw)
+                for field in (
+                    "raw_data",
+                    "float_data",
+                    "int32_data",
+                    "int64_data",
+                    "external_data",
+                ):
+                    tensor.ClearField(field)
+                tensor.data_location = tensor.EXTERNAL
+                for key, value in entry.items():
+                    tensor.external_data.add(key=key, value=str(value))
+
+    def run(
+        self, feeds: Mapping[str, NDArray[Any]], fetch: Sequence[str] | None = None
+    ) -> dict[str, NDArray[Any]]:
+        names = tuple(fetch or self.outputs)
+        session = self._session(names)
+        wrong = set(feeds) ^ set(self.inputs)
+        if wrong:
+            raise DataError(f"the model's inputs are {list(self.inputs)}, not {sorted(feeds)}")
+        try:
+            values = session.run(list(names), dict(feeds))
+        except Exception as error:  # onnxruntime has a type of its own for each fault
+            raise DataError(f"the model cannot run on this: {_first_line(error)}") from None
+        return dict(zip(names, map(np.asarray, values), strict=True))
+
+    def _session(self, names: tuple[str, ...]) -> Any:
+        if names not in self._sessions:
+            runtime = import_onnxruntime()
+            options = runtime.SessionOptions()
+            options.log_severity_level = 3
+            try:
+                self._sessions[names] = runtime.InferenceSession(
+                    self._runnable(names), options, providers=["CPUExecutionProvider"]
+                )
+            except Exception as error:
+                raise QsdkError(f"onnxruntime cannot open it: {_first_line(error)}") from None
+        return self._sessions[names]
+
+    def _runnable(self, names: tuple[str, ...]) -> bytes:
+        """The model as bytes, its data inside, with the tensors asked for as outputs."""
+        onnx = import_onnx()
+        proto = onnx.ModelProto()
+        proto.CopyFrom(self.proto)
+        for tensor in proto.graph.initializer:
+            if tensor.data_location == tensor.EXTERNAL:
+                tensor.raw_data = self._graph.reader.external_bytes(tensor)
+                tensor.ClearField("external_data")
+                tensor.data_location = tensor.DEFAULT
+        for name in names:
+            if name not in self.outputs:
+                proto.graph.output.append(onnx.ValueInfoProto(name=name))
+        return bytes(proto.SerializeToString())
+
+
+def check(proto: onnx.ModelProto, *, outside: bool) -> None:
+    """Let the onnx package judge what we are about to write, types and shapes included."""
+    onnx = import_onnx()
+    if outside or proto.ByteSize() > INLINE_LIMIT:
+        return  # it would look for the data beside a file that is not there yet
+    try:
+        onnx.checker.check_model(proto, full_check=True)
+    except onnx.shape_inference.InferenceError:
+        onnx.checker.check_model(proto)  # the model's own faults of inference are not ours
+
+
+def import_onnxruntime() -> Any:
+    """The onnxruntime package; MissingExtraError without it."""
+    try:
+        import onnxruntime
+    except ImportError:
+        raise MissingExtraError("onnxruntime", "onnx") from None
+    return onnxruntime
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,205 @@
+"""A new ONNX model with some weights replaced by encodings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from qsdk.encodings import Encoding
+from qsdk_plugins.onnx.decoding import DOMAIN, Decoder, Parts, needed_opset
+from qsdk_plugins.onnx.graph import Graph, Weight
+from qsdk_plugins.onnx.reading import import_onnx
+
+if TYPE_CHECKING:
+    import onnx
+
+METADATA_KEY = "qsdk"
+
+
+def rewrite(
+    graph: Graph,
+    encodings: Iterable[tuple[str, Encoding]],
+    metadata: Callable[[], Mapping[str, Any]],
+) -> tuple[onnx.ModelProto, list[str]]:
+    """The new model and notes on it. Everything that is not replaced stays as it was."""
+    new = [(graph.weights[name], encoding) for name, encoding in encodings]
+    replaced = [weight for weight, _ in new]
+    proto = skeleton(graph, replaced)
+    proto, notes = with_opset(proto, max((needed_opset(e) for _, e in new), default=0))
+    remove_stand_ins(proto, {weight.tensor for weight in replaced})
+    opset = default_opset(proto)
+    fresh = _fresh_names(proto)
+    parts = [
+        Decoder(w.tensor, w.layout, _data_type(graph, w), opset, fresh).build(encoding)
+        for w, encoding in new
+    ]
+    _insert(proto, parts)
+    for part in parts:
+        notes.extend(part.notes)
+    _set_metadata(proto, metadata())
+    return proto, notes
+
+
+def skeleton(graph: Graph, replaced: list[Weight]) -> onnx.ModelProto:
+    """A copy of the model in which typed graph inputs stand for the replaced weights.
+
+    The weights' data is never copied, and neither is what only they were computed from.
+    """
+    onnx = import_onnx()
+    old, proto = graph.proto, onnx.ModelProto()
+    for field, value in old.ListFields():
+        if field.name == "graph":
+            continue
+        if field.is_repeated:
+            getattr(proto, field.name).extend(value)
+        else:
+            setattr(proto, field.name, value)
+    drop_nodes, drop_tensors = _only_for(graph, {weight.tensor for weight in replaced})
+    dropped = {id(node) for node in drop_nodes}
+    for field, value in old.graph.ListFields():
+        target = getattr(proto.graph, field.name)
+        if field.name == "node":
+            target.extend(node for node in value if id(node) not in dropped)
+        elif field.name == "initializer":
+            target.extend(tensor for tensor in value if tensor.name not in drop_tensors)
+        elif field.name == "input":
+            target.extend(info for info in value if info.name not in drop_tensors)
+        elif field.is_repeated:
+            target.extend(value)
+        else:
+            setattr(proto.graph, field.name, value)
+    for weight in replaced:
+        info = onnx.helper.make_tensor_value_info(
+            weight.tensor, _data_type(graph, weight), weight.layout.file_shape
+        )
+        proto.graph.input.append(info)
+    return proto
+
+
+def _only_for(graph: Graph, tensors: set[str]) -> tuple[list[onnx.NodeProto], set[str]]:
+    """Nodes and constants that nothing but these weights needs."""
+    candidates = [node for name in tensors for node in graph.slice(name) or ()]
+    names = {input_ for node in candidates for input_ in node.input} | tensors
+    dead: list[onnx.NodeProto] = []
+    kept = list(graph.proto.graph.node)
+    used = {info.name for info in graph.proto.graph.output}
+    while True:  # at most as many rounds as there are operators in a row
+        alive = used | {input_ for node in kept for input_ in _uses(node)}
+        now = [
+            node
+            for node in candidates
+            if any(node is other for other in kept)
+            and all(output in tensors or output not in alive for output in node.output)
+        ]
+        if not now:
+            return dead, {n for n in names if n in tensors or n not in alive}
+        dead += now
+        kept = [node for node in kept if not any(node is other for other in now)]
+
+
+def _uses(node: onnx.NodeProto) -> Iterator[str]:
+    """Names that a node reads, also from inside its subgraphs."""
+    yield from node.input
+    for attribute in node.attribute:
+        for inner in (attribute.g, *attribute.graphs):
+            for info in inner.output:
+                yield info.name
+            for deeper in inner.node:
+                yield from _uses(deeper)
+
+
+def with_opset(proto: onnx.ModelProto, needed: int) -> tuple[onnx.ModelProto, list[str]]:
+    """The model at opset ``needed`` or above; as it was, with a note, if that cannot be done."""
+    onnx = import_onnx()
+    if default_opset(proto) >= needed:
+        return proto, []
+    if proto.functions:
+        return proto, [f"not converted to opset {needed}: it has functions of its own"]
+    from onnx import version_converter
+
+    try:
+        converted = version_converter.convert_version(proto, needed)
+        onnx.checker.check_model(converted)
+    except Exception as error:  # the converter raises RuntimeError and types of its own
+        reason = " ".join(str(error).split())[:120]
+        return proto, [f"the model could not be converted to opset {needed}: {reason}"]
+    return converted, [f"converted from opset {default_opset(proto)} to {needed}"]
+
+
+def default_opset(proto: onnx.ModelProto) -> int:
+    return max((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), default=1)
+
+
+def remove_stand_ins(proto: onnx.ModelProto, names: set[str]) -> None:
+    kept = [info for info in proto.graph.input if info.name not in names]
+    del proto.graph.input[:]
+    proto.graph.input.extend(kept)
+
+
+def _fresh_names(proto: onnx.ModelProto) -> Callable[[str], str]:
+    """Names that nothing in the graph has yet; each given out once."""
+    taken = {tensor.name for tensor in proto.graph.initializer}
+    taken |= {info.name for info in (*proto.graph.input, *proto.graph.value_info)}
+    for node in proto.graph.node:
+        taken |= {node.name, *node.output, *_uses(node)}
+
+    def fresh(wanted: str) -> str:
+        name, number = wanted, 1
+        while name in taken:
+            name, number = f"{wanted}_{number}", number + 1
+        taken.add(name)
+        return name
+
+    return fresh
+
+
+def _data_type(graph: Graph, weight: Weight) -> int:
+    """The ONNX element type that the weight's users expect."""
+    onnx = import_onnx()
+    initializer = graph.initializers.get(weight.tensor)
+    if initializer is not None:
+        return int(initializer.data_type)
+    return int(onnx.helper.np_dtype_to_tensor_dtype(graph.read(weight.tensor).dtype))
+
+
+def _insert(proto: onnx.ModelProto, parts: list[Parts]) -> None:
+    onnx = import_onnx()
+    before = list(proto.graph.node)
+    del proto.graph.node[:]
+    proto.graph.node.extend(node for part in parts for node in part.nodes)
+    proto.graph.node.extend(before)
+    known = {(function.domain, function.name) for function in proto.functions}
+    for part in parts:
+        proto.graph.initializer.extend(part.constants)
+        for function in part.functions.values():
+            if (DOMAIN, function.name) not in known:
+                known.add((DOMAIN, function.name))
+                proto.functions.append(function)
+    if proto.functions and not any(o.domain == DOMAIN for o in proto.opset_import):
+        proto.opset_import.append(onnx.helper.make_opsetid(DOMAIN, 1))
+    lowest = onnx.helper.find_min_ir_version_for(
+        [o for o in proto.opset_import if o.domain != DOMAIN], ignore_unknown=True
+    )
+    proto.ir_version = max(proto.ir_version, lowest, 8 if proto.functions else 0)
+
+
+def _set_metadata(proto: onnx.ModelProto, noted: Mapping[str, Any]) -> None:
+    others = [entry for entry in proto.metadata_props if entry.key != METADATA_KEY]
+    del proto.metadata_props[:]
+    proto.metadata_props.extend(others)
+    if noted:
+        entry = proto.metadata_props.add()
+        entry.key, entry.value = METADATA_KEY, json.dumps(noted, sort_keys=True)
+
+
+def read_metadata(proto: onnx.ModelProto) -> dict[str, Any]:
+    """What qsdk noted in the model; empty when it has noted nothing readable."""
+    for entry in proto.metadata_props:
+        if entry.key == METADATA_KEY:
+            try:
+                noted = json.loads(entry.value)
+            except (ValueError, RecursionError):
+                return {}
+            return noted if isinstance(noted, dict) else {}
+    return {}

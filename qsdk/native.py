@@ -1,0 +1,210 @@
+"""The one door to C for qsdk and its built-ins: checks dtype, shape, contiguity.
+
+What each function computes is stated, to the bit, in ``native/qsdk_native.h``. Values are not
+checked: the caller sees to it that arrays are finite, scales positive, zero points on the grid.
+``QSDK_DISABLE_NATIVE=1`` switches C off, at any time.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsdk.errors import NativeError
+
+Codes = NDArray[np.int8] | NDArray[np.uint8]
+
+_C_TYPES = {
+    np.dtype(np.int8): "uint8_t[]",  # C stores the low byte of a code
+    np.dtype(np.uint8): "uint8_t[]",
+    np.dtype(np.int32): "int32_t[]",
+    np.dtype(np.int64): "int64_t[]",
+    np.dtype(np.float32): "float[]",
+}
+
+
+def available() -> bool:
+    """True when the functions below can run."""
+    return not reason()
+
+
+def reason() -> str:
+    """Why they cannot; empty when they can."""
+    if os.environ.get("QSDK_DISABLE_NATIVE") == "1":
+        return "switched off by QSDK_DISABLE_NATIVE"
+    return _extension()[1]
+
+
+def pack(codes: Codes, bits: int) -> NDArray[np.uint8]:
+    """The low ``bits`` of every code as a little-endian bit stream, like ONNX INT4 and INT2.
+
+    codes : int8 or uint8, (count,)
+    bits : 1 to 8
+    Returns uint8, (ceil(count * bits / 8),); the bits left over in the last byte are 0.
+    """
+    _check("codes", codes, (np.int8, np.uint8), "count")
+    _check_bits(bits)
+    packed = np.empty((codes.size * bits + 7) // 8, np.uint8)
+    _native().lib.qsdk_pack_portable(_pointer(codes), codes.size, bits, _pointer(packed))
+    return packed
+
+
+def unpack(packed: NDArray[np.uint8], count: int, bits: int, signed: bool) -> Codes:
+    """The ``count`` codes that were packed.
+
+    packed : uint8, (nbytes,); bytes after the last code are ignored
+    Returns int8 if ``signed`` else uint8, (count,).
+    Raises NativeError when ``packed`` is too short for ``count`` codes.
+    """
+    _check("packed", packed, (np.uint8,), "nbytes")
+    _check_bits(bits)
+    most = packed.size * 8 // bits
+    if not 0 <= count <= most:
+        raise NativeError(
+            f"count is {count}; {packed.size} packed bytes hold 0 to {most} codes of {bits} bits"
+        )
+    codes = _empty_codes(count, signed)
+    _native().lib.qsdk_unpack_portable(
+        _pointer(packed), packed.size, count, bits, signed, _pointer(codes)
+    )
+    return codes
+
+
+def quantize_rows(
+    rows: NDArray[np.float32],
+    scale: NDArray[np.float32],
+    zero_point: NDArray[np.int32],
+    qmin: int,
+    qmax: int,
+) -> Codes:
+    """``clip(rint(rows / scale) + zero_point, qmin, qmax)``, each row with its own scale.
+
+    rows : float32, (rows, length)
+    scale : float32, (rows,)
+    zero_point : int32, (rows,)
+    qmin, qmax : the grid, within -128..127 or 0..255
+    Returns int8 if ``qmin < 0`` else uint8, shape of ``rows``.
+    """
+    _check_rows(rows, scale, zero_point, qmin, qmax)
+    codes = _empty_codes(rows.shape, qmin < 0)
+    _native().lib.qsdk_quantize_rows_portable(
+        _pointer(rows), *rows.shape, _pointer(scale), _pointer(zero_point), qmin, qmax,
+        _pointer(codes),
+    )  # fmt: skip
+    return codes
+
+
+def squared_error_rows(
+    rows: NDArray[np.float32],
+    scale: NDArray[np.float32],
+    zero_point: NDArray[np.int32],
+    qmin: int,
+    qmax: int,
+) -> NDArray[np.int64]:
+    """What ``quantize_rows`` with the same arguments gets wrong, in 2**-20 squared steps per row.
+
+    Returns int64, (rows,). A value further than 1024 steps outside the grid counts as that far.
+    """
+    _check_rows(rows, scale, zero_point, qmin, qmax)
+    error = np.empty(len(rows), np.int64)
+    _native().lib.qsdk_squared_error_rows_portable(
+        _pointer(rows), *rows.shape, _pointer(scale), _pointer(zero_point), qmin, qmax,
+        _pointer(error),
+    )  # fmt: skip
+    return error
+
+
+def squant(
+    rows: NDArray[np.float32],
+    kernel_size: int,
+    scale: NDArray[np.float32],
+    zero_point: NDArray[np.int32],
+    qmin: int,
+    qmax: int,
+    *,
+    stage_k: bool,
+    stage_c: bool,
+) -> Codes:
+    """SQuant codes (arXiv:2202.07471): ``quantize_rows``, then a few codes moved by one step.
+
+    rows : float32, (rows, kernels * kernel_size); the rest as in ``quantize_rows``
+    stage_k : let the errors of every kernel nearly cancel; no effect if ``kernel_size`` is 1
+    stage_c : let those of every row nearly cancel
+    """
+    _check_rows(rows, scale, zero_point, qmin, qmax)
+    length = rows.shape[1]
+    if kernel_size < 1 or length % kernel_size or length >= 2**31:
+        raise NativeError(
+            f"rows have {length} values; give kernels of {kernel_size}, fewer than 2**31 in all"
+        )
+    codes = _empty_codes(rows.shape, qmin < 0)
+    scratch = np.empty(length, np.int32)
+    _native().lib.qsdk_squant_portable(
+        _pointer(rows), len(rows), length // kernel_size, kernel_size,
+        _pointer(scale), _pointer(zero_point), qmin, qmax,
+        stage_k, stage_c, _pointer(scratch), _pointer(codes),
+    )  # fmt: skip
+    return codes
+
+
+@functools.cache
+def _extension() -> tuple[Any, str]:
+    """The compiled module and "", or None and why it did not load."""
+    try:
+        return importlib.import_module("qsdk._native"), ""
+    except ImportError as error:
+        return None, str(error)
+
+
+def _native() -> Any:
+    """The extension, or NativeError with the reason why there is none to use."""
+    if why := reason():
+        raise NativeError(f"the C extension is asked for but not available: {why}")
+    return _extension()[0]
+
+
+def _pointer(array: NDArray[Any]) -> Any:
+    """Where C finds the data of a checked array; keeps the array alive."""
+    return _extension()[0].ffi.from_buffer(_C_TYPES[array.dtype], array)
+
+
+def _empty_codes(shape: int | tuple[int, ...], signed: bool) -> Codes:
+    return np.empty(shape, np.int8) if signed else np.empty(shape, np.uint8)
+
+
+def _check(name: str, array: object, dtypes: tuple[type, ...], *shape: int | str) -> None:
+    """Refuse all but a C-contiguous array of ``shape``, where a word stands for any length."""
+    given = f"a {type(array).__name__}"
+    if isinstance(array, np.ndarray):
+        contiguous = array.flags.c_contiguous
+        fits = len(shape) == array.ndim and all(
+            have == want or isinstance(want, str)
+            for have, want in zip(array.shape, shape, strict=True)
+        )
+        if fits and contiguous and array.dtype in dtypes:
+            return
+        layout = "" if contiguous else ", not C-contiguous"
+        given = f"{array.dtype} of shape {array.shape}{layout}"
+    names = " or ".join(dtype.__name__ for dtype in dtypes)
+    lengths = ", ".join(map(str, shape))
+    raise NativeError(f"{name} is {given}; give a C-contiguous {names} array of shape [{lengths}]")
+
+
+def _check_bits(bits: int) -> None:
+    if not 1 <= bits <= 8:
+        raise NativeError(f"bits is {bits}; codes have 1 to 8 bits")
+
+
+def _check_rows(
+    rows: NDArray[Any], scale: object, zero_point: object, qmin: int, qmax: int
+) -> None:
+    _check("rows", rows, (np.float32,), "rows", "length")
+    _check("scale", scale, (np.float32,), len(rows))
+    _check("zero_point", zero_point, (np.int32,), len(rows))
+    if not (-128 <= qmin <= qmax <= 127 or 0 <= qmin <= qmax <= 255):
+        raise NativeError(f"the grid is {qmin}..{qmax}; it must lie within -128..127 or 0..255")
