@@ -37,23 +37,29 @@ def scale_and_zero_point(
     """
     if scheme.symmetric and scheme.bits == 1:
         raise SchemeError("1 bit has no symmetric affine grid; use symmetric=False, or 2 bits")
-    low, high = np.asarray(low, np.float64), np.asarray(high, np.float64)
-    if not np.all(np.isfinite(low) & np.isfinite(high) & (low <= high)):
-        worst = np.flatnonzero(~(np.isfinite(low) & np.isfinite(high) & (low <= high)))[0]
-        raise SchemeError(
-            f"range [{low.flat[worst]}, {high.flat[worst]}] is not finite and ordered; "
-            "check the data for NaN, or observe some first"
-        )
-    low, high = np.minimum(low, 0), np.maximum(high, 0)
+    bottom, top = _ordered(low, high)
+    bottom, top = np.minimum(bottom, 0), np.maximum(top, 0)
     qmin, qmax = scheme.qmin, scheme.qmax
-    steps = np.maximum(-low, high) / qmax if scheme.symmetric else (high - low) / (qmax - qmin)
+    steps = np.maximum(-bottom, top) / qmax if scheme.symmetric else (top - bottom) / (qmax - qmin)
     # The floor keeps denormal data divisible; the ceiling keeps scale * codes finite.
     steps = np.clip(steps, FLOAT32.tiny, float(FLOAT32.max) / (qmax - qmin))
-    scale = np.where(high > low, steps, 1).astype(np.float32)
+    scale = np.where(top > bottom, steps, 1).astype(np.float32)
     if scheme.symmetric:
         return scale, np.zeros(scale.shape, np.int32)
-    lowest = np.rint(low.astype(np.float32) / scale)
+    lowest = np.rint(bottom.astype(np.float32) / scale)
     return scale, np.clip(qmin - lowest, qmin, qmax).astype(np.int32)
+
+
+def _ordered(low: ArrayLike, high: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    bottom, top = np.asarray(low, np.float64), np.asarray(high, np.float64)
+    sound = np.isfinite(bottom) & np.isfinite(top) & (bottom <= top)
+    if not sound.all():
+        worst = int(np.argmin(sound))
+        raise SchemeError(
+            f"range [{bottom.flat[worst]}, {top.flat[worst]}] is not finite and ordered; "
+            "check the data for NaN, or observe some first"
+        )
+    return bottom, top
 
 
 def quantize(
@@ -70,7 +76,8 @@ def quantize(
         steps = np.rint(x / scale)
     zero = zero_point.astype(np.float32)
     steps = np.clip(steps, scheme.qmin - zero, scheme.qmax - zero)
-    return (steps + zero).astype(scheme.dtype)
+    codes: NDArray[Any] = (steps + zero).astype(scheme.dtype)
+    return codes
 
 
 def dequantize(
@@ -110,4 +117,5 @@ def squared_error_rows(
         steps = rows / scale[:, None]
     error = (codes.astype(np.int32) - zero_point[:, None]).astype(np.float32) - steps
     error = np.rint(np.clip(error * np.float32(ERROR_STEPS), -ERROR_LIMIT, ERROR_LIMIT))
-    return np.square(error.astype(np.int64)).sum(axis=1)
+    total: NDArray[np.int64] = np.square(error.astype(np.int64)).sum(axis=1)
+    return total

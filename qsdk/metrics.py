@@ -13,7 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from qsdk.errors import DataError
 
-
 CHUNK = 1 << 18  # values at a time, so that doubles of a large array never exist as a whole
 
 

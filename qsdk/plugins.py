@@ -175,8 +175,9 @@ def _entries(plugin: Plugin, module: ModuleType, manager: pluggy.PluginManager) 
 
 def _check(kind: str, target: Any) -> None:
     """Refuse what cannot be an entry of this kind, with the reason."""
-    interface = KINDS[kind]
-    if not (isinstance(target, type) and issubclass(target, interface)):
+    interface: Any = KINDS[kind]
+    is_class = isinstance(target, type)
+    if not (is_class and issubclass(target, interface)):
         raise PluginError(f"qsdk_{kind}s gave {target!r}; give subclasses of {interface.__name__}")
     name = getattr(target, "name", None)
     if not isinstance(name, str) or not name or ":" in name:
@@ -187,7 +188,7 @@ def _check(kind: str, target: Any) -> None:
             f"and this qsdk has {CONTRACT}; install versions that fit each other"
         )
     if inspect.isabstract(target):
-        missing = ", ".join(sorted(target.__abstractmethods__))
+        missing = ", ".join(sorted(getattr(target, "__abstractmethods__", ())))
         raise PluginError(f"{target.__name__} does not define {missing}")
     if kind == "quantizer" and not hasattr(target, "capabilities"):
         raise PluginError(f"{target.__name__} does not declare its capabilities")

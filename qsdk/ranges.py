@@ -18,6 +18,7 @@ from qsdk.errors import OptionError, did_you_mean
 from qsdk.scheme import Scheme
 
 Rows = NDArray[np.float32]
+Ends = NDArray[np.float32]  # one per row, on either side of zero
 Range = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 SHRINK = np.linspace(1.0, 0.3, 36)  # factors that the MSE search tries on an end of the range
@@ -52,25 +53,24 @@ def mse(rows: Rows, scheme: Scheme) -> Range:
     """
     low, high = (absmax if scheme.symmetric else minmax)(rows, scheme)
     if scheme.symmetric:
-        best = _best_factor(rows, scheme, lambda factor: (low * factor, high * factor))
+        best = _best_factor(rows, scheme, low, high, both=True)
         return low * best, high * best
-    low_factor = high_factor = np.float32(1)
+    shrunk_low, shrunk_high = low, high
     for _ in range(PASSES):
-        end = high * high_factor
-        low_factor = _best_factor(rows, scheme, lambda factor, end=end: (low * factor, end))
-        end = low * low_factor
-        high_factor = _best_factor(rows, scheme, lambda factor, end=end: (end, high * factor))
-    return low * low_factor, high * high_factor
+        shrunk_low = low * _best_factor(rows, scheme, low, shrunk_high)
+        shrunk_high = high * _best_factor(rows, scheme, high, shrunk_low)
+    return shrunk_low, shrunk_high
 
 
 def _best_factor(
-    rows: Rows, scheme: Scheme, candidate: Callable[[np.float32], Range]
+    rows: Rows, scheme: Scheme, end: Ends, other: Ends, both: bool = False
 ) -> NDArray[np.float32]:
-    """For each row the factor whose range has the least squared error."""
+    """For each row the factor on ``end`` (on both ends) that gives the least squared error."""
     best_error = np.full(len(rows), np.inf)
     best = np.ones(len(rows), np.float32)
     for factor in SHRINK.astype(np.float32):
-        scale, zero_point = scale_and_zero_point(*candidate(factor), scheme)
+        ends = (end * factor, other * factor if both else other)
+        scale, zero_point = scale_and_zero_point(np.minimum(*ends), np.maximum(*ends), scheme)
         # Integer sum times an exact square, one rounding: the same number on every machine.
         error = squared_error_rows(rows, scale, zero_point, scheme) * np.square(scale, dtype=float)
         better = error < best_error

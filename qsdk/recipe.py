@@ -17,12 +17,14 @@ import fnmatch
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import attrs
 
 from qsdk.errors import RecipeError, did_you_mean
 from qsdk.interfaces import Layer
+
+T = TypeVar("T")
 
 
 def _texts(values: Iterable[str]) -> tuple[str, ...]:
@@ -33,7 +35,7 @@ def _texts(values: Iterable[str]) -> tuple[str, ...]:
 
 _is_text = attrs.validators.optional(attrs.validators.instance_of(str))
 _is_texts = attrs.validators.deep_iterable(attrs.validators.instance_of(str))
-_is_table = attrs.validators.instance_of(Mapping)
+_is_table = attrs.validators.instance_of(dict)
 
 
 @attrs.frozen(kw_only=True)
@@ -49,7 +51,7 @@ class Rule:
     match: str = attrs.field(default="*", validator=attrs.validators.instance_of(str))
     operation: str | None = attrs.field(default=None, validator=_is_text)
     method: str | None = attrs.field(default=None, validator=_is_text)
-    options: Mapping[str, Any] = attrs.field(factory=dict, validator=_is_table)
+    options: dict[str, Any] = attrs.field(factory=dict, validator=_is_table)
     keep: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
 
     def applies_to(self, layer: Layer) -> bool:
@@ -70,7 +72,7 @@ class Recipe:
     """
 
     method: str = attrs.field(default="squant", validator=attrs.validators.instance_of(str))
-    options: Mapping[str, Any] = attrs.field(factory=dict, validator=_is_table)
+    options: dict[str, Any] = attrs.field(factory=dict, validator=_is_table)
     include: tuple[str, ...] = attrs.field(default=("*",), converter=_texts, validator=_is_texts)
     exclude: tuple[str, ...] = attrs.field(default=(), converter=_texts, validator=_is_texts)
     rules: tuple[Rule, ...] = attrs.field(default=(), converter=tuple)
@@ -128,10 +130,10 @@ def _plain(instance: Any, attribute: Any, value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _build(target: type[Any], table: Any) -> Any:
+def _build(target: type[T], table: Any) -> T:
     if not isinstance(table, Mapping):
         raise RecipeError(f"{table!r} is not a table of settings")
-    known = attrs.fields_dict(target)
+    known = list(attrs.fields_dict(target))  # type: ignore[arg-type]
     for word in table:
         if word not in known:
             where = "a recipe" if target is Recipe else "a rule"

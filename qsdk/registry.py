@@ -158,8 +158,8 @@ def option_fields(target: type[Any]) -> dict[str, Any]:
 
 def default_scheme(target: type[Quantizer]) -> Scheme:
     """The scheme that a quantizer class has when nothing is said."""
-    default = attrs.fields_dict(target)["scheme"].default
-    scheme = default.factory() if isinstance(default, attrs.Factory) else default
+    default: Any = attrs.fields_dict(target)["scheme"].default
+    scheme = default.factory() if hasattr(default, "factory") else default
     assert isinstance(scheme, Scheme)
     return scheme
 

@@ -120,6 +120,7 @@ class Report:
     def summary(self) -> str:
         """The totals in one line."""
         return (
-            f"{len(self.layers)} layers quantized, {len(self.kept)} kept; weights {self.ratio:.2f}x "
-            f"smaller, {self.bits_per_weight:.2f} bits per weight, {self.seconds:.2f} s"
+            f"{len(self.layers)} layers quantized, {len(self.kept)} kept; weights "
+            f"{self.ratio:.2f}x smaller, {self.bits_per_weight:.2f} bits per weight, "
+            f"{self.seconds:.2f} s"
         )

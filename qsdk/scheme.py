@@ -82,7 +82,8 @@ class Scheme:
                 )
         elif self.group_size is not None:
             raise SchemeError(
-                f"group_size={self.group_size} needs granularity='per_group', not {self.granularity}"
+                f"group_size={self.group_size} needs granularity='per_group', "
+                f"not {self.granularity}"
             )
 
     @property
@@ -186,10 +187,11 @@ class Slices:
     def join_params(self, params: Sequence[NDArray[Any]]) -> NDArray[Any]:
         """One value per row, for each matrix of :meth:`split`, as ``params_shape``."""
         if self.scheme.granularity is Granularity.PER_TENSOR:
-            return params[0][0].reshape(())
+            return params[0][:1].reshape(())
         channels = self.channels_first[0]
         columns = [part.reshape(channels, -1) for part in params]
-        return np.concatenate(columns, axis=1).reshape(self.params_shape)
+        joined: NDArray[Any] = np.concatenate(columns, axis=1).reshape(self.params_shape)
+        return joined
 
     def expand(self, params: NDArray[Any]) -> NDArray[Any]:
         """``scale`` or ``zero_point`` in a shape that broadcasts against the array."""

@@ -115,7 +115,7 @@ class Affine(Encoding):
         if any(n < 0 for n in self.shape):
             raise EncodingError(f"shape {self.shape} has a negative length")
         size = packed_size(math.prod(self.shape), self.scheme.bits)
-        expected = {
+        expected: dict[str, tuple[NDArray[Any], Any, tuple[int, ...]]] = {
             "packed": (self.packed, np.uint8, (size,)),
             "scale": (self.scale, np.float32, slices.params_shape),
             "zero_point": (self.zero_point, self.scheme.dtype, slices.params_shape),

@@ -19,6 +19,10 @@ from qsdk.scheme import Granularity, Scheme, Slices
 CONTRACT = 1  # raised when an interface changes its meaning
 
 
+def _widths(bits: Iterable[int]) -> frozenset[int]:
+    return frozenset(bits)
+
+
 def _granularities(words: Iterable[str]) -> frozenset[Granularity]:
     return frozenset(Granularity(word) for word in words)
 
@@ -32,7 +36,7 @@ class Capabilities:
     needs : what of a layer it reads beside the weight: nothing yet for a data-free quantizer
     """
 
-    bits: frozenset[int] = attrs.field(converter=frozenset)
+    bits: frozenset[int] = attrs.field(converter=_widths)
     granularity: frozenset[Granularity] = attrs.field(
         default=frozenset(Granularity), converter=_granularities
     )

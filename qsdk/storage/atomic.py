@@ -35,7 +35,7 @@ def write_atomic(path: str | Path) -> Iterator[BinaryIO]:
         target = Path(path).resolve()
         with contextlib.suppress(FileNotFoundError):
             name.chmod(target.stat().st_mode & 0o7777)
-        os.replace(name, target)
+        name.replace(target)
         _sync_folder(target.parent)
 
 

@@ -77,7 +77,7 @@ class Seen:
     def add(self, other: Seen) -> None:
         """Take in all that ``other`` has seen; ``other`` is grown to the same ranges."""
         self.widen(other.low, other.high)
-        self.zeros += other.zeros
+        np.add(self.zeros, other.zeros, out=self.zeros)
         for channel, exponent in enumerate(other.exponent):
             if exponent != NOTHING:
                 self.grow(channel, int(exponent))
@@ -148,7 +148,8 @@ class Histogram(Observer):
         needed = np.maximum(np.ceil(share * reached[:, -1]), 1)
         place = (reached >= needed[:, None]).argmax(axis=1)
         exponent = np.where(self.seen.exponent == NOTHING, 0, self.seen.exponent)
-        return np.ldexp((place + 1 - self.bins) / self.bins, exponent).astype(np.float32)
+        edges = np.ldexp((place + 1 - self.bins) / self.bins, exponent)
+        return np.asarray(edges, np.float32)
 
     def state(self) -> dict[str, NDArray[Any]]:
         return {} if self._seen is None else attrs.asdict(self._seen.copy(), recurse=False)

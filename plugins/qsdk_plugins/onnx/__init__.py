@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import qsdk
+from qsdk.errors import MissingExtraError
 from qsdk.interfaces import Adapter, Model
 
 
@@ -15,6 +16,10 @@ class OnnxAdapter(Adapter):
     suffixes: ClassVar[tuple[str, ...]] = (".onnx",)
 
     def open(self, source: Any) -> Model:
+        try:
+            import onnx  # noqa: F401
+        except ImportError:
+            raise MissingExtraError("onnx", "onnx") from None
         from qsdk_plugins.onnx.model import OnnxModel
         from qsdk_plugins.onnx.reading import read_proto
 

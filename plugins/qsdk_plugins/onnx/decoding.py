@@ -7,20 +7,17 @@ else becomes a model-local function, or, when its encoding has none, a float con
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
-from qsdk.encodings import Affine, Encoding, OnnxFunction, pack
+from qsdk.encodings import Affine, Encoding, OnnxFunction, OnnxNode, pack
 from qsdk.scheme import Granularity
 from qsdk_plugins.onnx.graph import DOMAIN
 from qsdk_plugins.onnx.layout import Layout
-from qsdk_plugins.onnx.reading import import_onnx
-
-if TYPE_CHECKING:
-    import onnx
 
 # DequantizeLinear knows a width from this opset on; blocks have come with 4 bits.
 SINCE = {2: 25, 4: 21, 8: 13}
@@ -66,7 +63,6 @@ class Decoder:
             self._to_file_layout()
         else:
             return self._plain(encoding)
-        onnx = import_onnx()
         if self.data_type != onnx.TensorProto.FLOAT:
             self._step("Cast", to=self.data_type)
         self._emit()
@@ -110,14 +106,12 @@ class Decoder:
             self._to_file_layout(codes.shape)
 
     def _function_call(self, encoding: Encoding, function: OnnxFunction) -> None:
-        onnx = import_onnx()
         arrays, values = encoding.arrays()
         inputs = [self._constant(part, arrays[part]) for part in function.inputs]
         self._steps.append((f"{DOMAIN}.{function.name}", inputs, dict(values)))
-        self.parts.functions[function.name] = function_proto(onnx, function, self.opset)
+        self.parts.functions[function.name] = function_proto(function, self.opset)
 
     def _plain(self, encoding: Encoding) -> Parts:
-        onnx = import_onnx()
         weight = self.layout.to_file(encoding.dequantize())
         floats = weight.astype(onnx.helper.tensor_dtype_to_np_dtype(self.data_type))
         self.parts.constants.append(onnx.numpy_helper.from_array(floats, self.tensor))
@@ -137,14 +131,15 @@ class Decoder:
             self._reshape(layout.file_shape)
 
     def _reshape(self, shape: tuple[int, ...]) -> None:
-        self._steps.append(("Reshape", ["", self._constant("shape", np.int64(shape))], {}))
+        self._steps.append(
+            ("Reshape", ["", self._constant("shape", np.array(shape, np.int64))], {})
+        )
 
     def _step(self, operation: str, **attributes: Any) -> None:
         self._steps.append((operation, [""], attributes))
 
     def _emit(self) -> None:
         """Chain the steps: an empty input is the output of the step before."""
-        onnx = import_onnx()
         before = ""
         for i, (operation, inputs, attributes) in enumerate(self._steps):
             domain, _, short = operation.rpartition(".")
@@ -162,7 +157,6 @@ class Decoder:
             before = output
 
     def _constant(self, part: str, array: NDArray[Any]) -> str:
-        onnx = import_onnx()
         name = self._fresh(f"{self.tensor}_{part}")
         contiguous = np.array(array, order="C")
         self.parts.constants.append(onnx.numpy_helper.from_array(contiguous, name))
@@ -170,7 +164,6 @@ class Decoder:
 
     def _codes(self, part: str, codes: NDArray[Any], bits: int) -> str:
         """Codes as INT2, INT4 or INT8, which pack like qsdk does."""
-        onnx = import_onnx()
         bits = bits if self.opset >= SINCE[bits] else 8
         kind = f"{'' if codes.dtype == np.int8 else 'U'}INT{bits}"
         name = self._fresh(f"{self.tensor}_{part}")
@@ -192,32 +185,28 @@ def layout_2d(layout: Layout, params: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(params.transpose(layout.inverse))
 
 
-def function_proto(onnx: Any, function: OnnxFunction, opset: int) -> onnx.FunctionProto:
+def function_proto(function: OnnxFunction, opset: int) -> onnx.FunctionProto:
     """A model-local function of domain ``qsdk``."""
-    nodes = []
-    for node in function.nodes:
-        plain = {k: v for k, v in node.attributes.items() if not _is_reference(v)}
-        proto = onnx.helper.make_node(node.operation, node.inputs, node.outputs, **plain)
-        for word, value in node.attributes.items():
-            if _is_reference(value):
-                kind = {"value_ints": "INTS", "value_int": "INT"}[word]
-                proto.attribute.append(
-                    onnx.AttributeProto(
-                        name=word,
-                        ref_attr_name=str(value)[1:],
-                        type=onnx.AttributeProto.AttributeType.Value(kind),
-                    )
-                )
-        nodes.append(proto)
     return onnx.helper.make_function(
         DOMAIN,
         function.name,
         list(function.inputs),
         [function.output],
-        nodes,
+        [_node_proto(node) for node in function.nodes],
         [onnx.helper.make_opsetid("", opset)],
         list(function.attributes),
     )
+
+
+def _node_proto(node: OnnxNode) -> onnx.NodeProto:
+    """An attribute ``"@name"`` becomes a reference to the function's."""
+    plain: dict[str, Any] = {k: v for k, v in node.attributes.items() if not _is_reference(v)}
+    proto = onnx.helper.make_node(node.operation, node.inputs, node.outputs, **plain)
+    for word in node.attributes.keys() - plain.keys():
+        kind = {"value_ints": "INTS", "value_int": "INT"}[word]
+        reference = proto.attribute.add(name=word, ref_attr_name=str(node.attributes[word])[1:])
+        reference.type = onnx.AttributeProto.AttributeType.Value(kind)
+    return proto
 
 
 def _is_reference(value: object) -> bool:

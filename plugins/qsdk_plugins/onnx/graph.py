@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 import qsdk
@@ -14,10 +15,7 @@ from qsdk.encodings import Encoding
 from qsdk.errors import FileRefusedError, QsdkError
 from qsdk.interfaces import Layer
 from qsdk_plugins.onnx.layout import SLOTS, Layout, Slot
-from qsdk_plugins.onnx.reading import TensorReader, import_onnx, nbytes
-
-if TYPE_CHECKING:
-    import onnx
+from qsdk_plugins.onnx.reading import TensorReader, nbytes
 
 DOMAIN = "qsdk"
 PREFIX = "Dequantize_"
@@ -81,7 +79,6 @@ class Graph:
         nodes = self.slice(name)
         if not nodes:
             return self.reader.read(self.initializers[name])
-        onnx = import_onnx()
         from onnx.reference import ReferenceEvaluator  # half a second; only needed here
 
         needed = {input_ for node in nodes for input_ in node.input}
@@ -103,7 +100,6 @@ class Graph:
 
     def encoding(self, name: str) -> Encoding | None:
         """The encoding behind ``name``, when one of qsdk's functions decodes it."""
-        onnx = import_onnx()
         for node in self.slice(name) or ():
             if node.domain != DOMAIN:
                 continue
@@ -167,7 +163,6 @@ class Graph:
 
     def _stored(self, name: str) -> tuple[str, tuple[int, ...]]:
         """Number format and shape of a constant, without reading large ones."""
-        onnx = import_onnx()
         nodes = self.slice(name)
         if not nodes:
             tensor = self.initializers[name]
@@ -184,7 +179,6 @@ class Graph:
 
     def _describe_dequantize(self, node: onnx.NodeProto) -> str:
         """Such as ``int4 per_channel``: what any tool's DequantizeLinear holds."""
-        onnx = import_onnx()
         codes, scale = (self.initializers.get(name) for name in node.input[:2])
         if codes is None or scale is None:
             return "quantized"
@@ -207,7 +201,6 @@ def _is_formal(node: onnx.NodeProto) -> bool:
 
 
 def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    onnx = import_onnx()
     return {
         a.name: _plain(onnx.helper.get_attribute_value(a))
         for a in node.attribute

@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+import onnx
+import onnx.checker
+import onnx.shape_inference
 from numpy.typing import NDArray
 
 import qsdk
@@ -15,11 +18,8 @@ from qsdk.encodings import Encoding
 from qsdk.errors import DataError, MissingExtraError, QsdkError
 from qsdk.interfaces import Layer, Model
 from qsdk_plugins.onnx.graph import Graph
-from qsdk_plugins.onnx.reading import TensorReader, import_onnx, nbytes
+from qsdk_plugins.onnx.reading import TensorReader, nbytes
 from qsdk_plugins.onnx.writing import read_metadata, rewrite
-
-if TYPE_CHECKING:
-    import onnx
 
 INLINE_LIMIT = 2**30  # bytes of constants above which a model gets a data file beside it
 OUTSIDE_FROM = 1024  # bytes from which a constant goes there
@@ -151,7 +151,6 @@ class OnnxModel(Model):
 
     def _runnable(self, names: tuple[str, ...]) -> bytes:
         """The model as bytes, its data inside, with the tensors asked for as outputs."""
-        onnx = import_onnx()
         proto = onnx.ModelProto()
         proto.CopyFrom(self.proto)
         for tensor in proto.graph.initializer:
@@ -167,7 +166,6 @@ class OnnxModel(Model):
 
 def check(proto: onnx.ModelProto, *, outside: bool) -> None:
     """Let the onnx package judge what we are about to write, types and shapes included."""
-    onnx = import_onnx()
     if outside or proto.ByteSize() > INLINE_LIMIT:
         return  # it would look for the data beside a file that is not there yet
     try:

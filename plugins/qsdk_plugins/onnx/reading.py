@@ -10,37 +10,27 @@ import math
 import os
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 import numpy as np
+import onnx
+import onnx.checker
+import onnx.numpy_helper
 from numpy.typing import NDArray
 
-from qsdk.errors import FileRefusedError, MissingExtraError
-
-if TYPE_CHECKING:
-    import onnx
+from qsdk.errors import FileRefusedError
 
 FILE_LIMIT = 2**31 - 1  # what protobuf can hold; larger models keep their weights outside
 
 
-def import_onnx() -> Any:
-    """The onnx package; MissingExtraError without it."""
-    try:
-        import onnx
-    except ImportError:
-        raise MissingExtraError("onnx", "onnx") from None
-    return onnx
-
-
 def read_proto(path: Path) -> onnx.ModelProto:
     """The model of a file, external data still outside, its structure checked."""
-    onnx = import_onnx()
     size = path.stat().st_size
     if size > FILE_LIMIT:
         raise FileRefusedError(f"{path.name} has {size} bytes; an ONNX file has at most 2 GiB")
     try:
-        proto = onnx.load_model(path, format="protobuf", load_external_data=False)
+        proto: onnx.ModelProto = onnx.load_model(path, format="protobuf", load_external_data=False)
         if not proto.graph.node and not proto.graph.initializer:
             raise ValueError("it holds no graph")
         if not any(_is_external(tensor) for tensor in proto.graph.initializer):
@@ -63,7 +53,6 @@ class TensorReader:
 
     def read(self, tensor: onnx.TensorProto) -> NDArray[Any]:
         """The values; refuses data that does not fit the shape."""
-        onnx = import_onnx()
         try:
             if _is_external(tensor):
                 outside = onnx.TensorProto()
@@ -138,10 +127,10 @@ class TensorReader:
 
 def nbytes(tensor: onnx.TensorProto) -> int:
     """Bytes of the tensor's data, sub-byte types packed."""
-    onnx = import_onnx()
-    count = math.prod(tensor.dims)
+    count: int = math.prod(tensor.dims)
     kind = onnx.TensorProto.DataType.Name(tensor.data_type)
     bits = {"INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "INT2": 2, "UINT2": 2}.get(kind)
     if bits:
         return (count * bits + 7) // 8
-    return int(count * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+    itemsize: int = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    return count * itemsize

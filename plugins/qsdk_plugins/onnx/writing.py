@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import onnx
+import onnx.checker
+import onnx.version_converter
 
 from qsdk.encodings import Encoding
-from qsdk_plugins.onnx.decoding import DOMAIN, Decoder, Parts, needed_opset
-from qsdk_plugins.onnx.graph import Graph, Weight
-from qsdk_plugins.onnx.reading import import_onnx
-
-if TYPE_CHECKING:
-    import onnx
+from qsdk_plugins.onnx.decoding import Decoder, Parts, needed_opset
+from qsdk_plugins.onnx.graph import DOMAIN, Graph, Weight
 
 METADATA_KEY = "qsdk"
 
@@ -46,7 +46,6 @@ def skeleton(graph: Graph, replaced: list[Weight]) -> onnx.ModelProto:
 
     The weights' data is never copied, and neither is what only they were computed from.
     """
-    onnx = import_onnx()
     old, proto = graph.proto, onnx.ModelProto()
     for field, value in old.ListFields():
         if field.name == "graph":
@@ -111,15 +110,12 @@ def _uses(node: onnx.NodeProto) -> Iterator[str]:
 
 def with_opset(proto: onnx.ModelProto, needed: int) -> tuple[onnx.ModelProto, list[str]]:
     """The model at opset ``needed`` or above; as it was, with a note, if that cannot be done."""
-    onnx = import_onnx()
     if default_opset(proto) >= needed:
         return proto, []
     if proto.functions:
         return proto, [f"not converted to opset {needed}: it has functions of its own"]
-    from onnx import version_converter
-
     try:
-        converted = version_converter.convert_version(proto, needed)
+        converted: onnx.ModelProto = onnx.version_converter.convert_version(proto, needed)
         onnx.checker.check_model(converted)
     except Exception as error:  # the converter raises RuntimeError and types of its own
         reason = " ".join(str(error).split())[:120]
@@ -156,7 +152,6 @@ def _fresh_names(proto: onnx.ModelProto) -> Callable[[str], str]:
 
 def _data_type(graph: Graph, weight: Weight) -> int:
     """The ONNX element type that the weight's users expect."""
-    onnx = import_onnx()
     initializer = graph.initializers.get(weight.tensor)
     if initializer is not None:
         return int(initializer.data_type)
@@ -164,7 +159,6 @@ def _data_type(graph: Graph, weight: Weight) -> int:
 
 
 def _insert(proto: onnx.ModelProto, parts: list[Parts]) -> None:
-    onnx = import_onnx()
     before = list(proto.graph.node)
     del proto.graph.node[:]
     proto.graph.node.extend(node for part in parts for node in part.nodes)

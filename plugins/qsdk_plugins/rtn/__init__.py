@@ -21,7 +21,7 @@ class RoundToNearest(AffineQuantizer):
 
     name: ClassVar[str] = "rtn"
     paper: ClassVar[str] = "arXiv:1712.05877"
-    capabilities: ClassVar[qsdk.Capabilities] = qsdk.Capabilities(bits=frozenset(range(1, 9)))
+    capabilities: ClassVar[qsdk.Capabilities] = qsdk.Capabilities(bits=range(1, 9))
 
     def round(
         self,

@@ -28,7 +28,7 @@ class SQuant(AffineQuantizer):
 
     name: ClassVar[str] = "squant"
     paper: ClassVar[str] = "arXiv:2202.07471"
-    capabilities: ClassVar[qsdk.Capabilities] = qsdk.Capabilities(bits=frozenset(range(1, 9)))
+    capabilities: ClassVar[qsdk.Capabilities] = qsdk.Capabilities(bits=range(1, 9))
 
     scheme: qsdk.Scheme = attrs.field(factory=lambda: qsdk.Scheme(bits=4))
     stages: str = attrs.field(
