@@ -32,6 +32,7 @@ class Weight:
     """A layer with where its weight lies in the graph."""
 
     layer: Layer
+    node: onnx.NodeProto
     tensor: str
     layout: Layout
 
@@ -48,6 +49,9 @@ class Graph:
         self.weights: dict[str, Weight] = {}
         for weight in self._find():
             self.weights[weight.layer.name] = weight
+        order = {id(node): i for i, node in enumerate(proto.graph.node)}
+        found = sorted(self.weights.items(), key=lambda item: order[id(item[1].node)])
+        self.weights = dict(found)
 
     def slice(self, name: str) -> list[onnx.NodeProto] | None:
         """Nodes that compute ``name`` from constants alone, in order; None when others do."""
@@ -118,18 +122,34 @@ class Graph:
         return None
 
     def _find(self) -> Iterator[Weight]:
+        """Each constant once: what other layers compute from it follows its new value.
+
+        Constants that a layer uses as they are come first, so that a tied weight is replaced
+        where it lies and not behind somebody's Transpose.
+        """
+        candidates = [
+            (node, slot, node.input[slot.index])
+            for node in self.proto.graph.node
+            if node.domain in ("", "ai.onnx")
+            for slot in SLOTS.get(node.op_type, ())
+            if slot.index < len(node.input) and node.input[slot.index]
+        ]
         seen: set[str] = set()
-        for node in self.proto.graph.node:
-            if node.domain not in ("", "ai.onnx"):
-                continue
-            for slot in SLOTS.get(node.op_type, ()):
-                name = node.input[slot.index] if slot.index < len(node.input) else ""
-                if not name or name in seen:
-                    continue
-                weight = self._weight(node, slot, name)
-                if weight is not None:
-                    seen.add(name)
-                    yield weight
+        for node, slot, name in sorted(candidates, key=lambda c: c[2] not in self.initializers):
+            root = self._root(name)
+            weight = self._weight(node, slot, name) if root not in seen else None
+            if weight is not None:
+                seen.add(root)
+                yield weight
+
+    def _root(self, name: str) -> str:
+        """The constant that ``name`` is a view of, along the first inputs."""
+        for _ in range(DEPTH):
+            node = self.producers.get(name)
+            if node is None or not node.input or not (_is_formal(node) or is_dequantize(node)):
+                break
+            name = node.input[0]
+        return name
 
     def _weight(self, node: onnx.NodeProto, slot: Slot, name: str) -> Weight | None:
         if self.slice(name) is None:
@@ -155,7 +175,7 @@ class Graph:
             attributes={**_attributes(node), "output": node.output[0]},
             read=lambda: layout.to_canonical(self.read(name)),
         )
-        return Weight(layer, name, layout)
+        return Weight(layer, node, name, layout)
 
     def _name(self, node: onnx.NodeProto, slot: Slot, tensor: str) -> str:
         name = f"{node.name}.{slot.part}" if node.name and slot.part else node.name

@@ -101,23 +101,17 @@ class OnnxModel(Model):
         reader = self._graph.reader
         with qsdk.write_atomic(data) as file:
             for tensor in proto.graph.initializer:
-                if nbytes(tensor) < OUTSIDE_FROM:
-                    continue
                 if tensor.data_location == tensor.EXTERNAL:
                     raw = reader.external_bytes(tensor)
                 else:
                     raw = tensor.raw_data or reader.read(tensor).tobytes()
+                if len(raw) < OUTSIDE_FROM:
+                    _set_inside(tensor, raw)
+                    continue
                 file.write(bytes(-file.tell() % ALIGNMENT))
                 entry = {"location": data.name, "offset": file.tell(), "length": len(raw)}
                 file.write(raw)
-                for field in (
-                    "raw_data",
-                    "float_data",
-                    "int32_data",
-                    "int64_data",
-                    "external_data",
-                ):
-                    tensor.ClearField(field)
+                _clear(tensor)
                 tensor.data_location = tensor.EXTERNAL
                 for key, value in entry.items():
                     tensor.external_data.add(key=key, value=str(value))
@@ -141,6 +135,8 @@ class OnnxModel(Model):
             runtime = import_onnxruntime()
             options = runtime.SessionOptions()
             options.log_severity_level = 3
+            # What the file says, in float: by default a 4-bit MatMul rounds its inputs to 8 bits.
+            options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
             try:
                 self._sessions[names] = runtime.InferenceSession(
                     self._runnable(names), options, providers=["CPUExecutionProvider"]
@@ -155,13 +151,24 @@ class OnnxModel(Model):
         proto.CopyFrom(self.proto)
         for tensor in proto.graph.initializer:
             if tensor.data_location == tensor.EXTERNAL:
-                tensor.raw_data = self._graph.reader.external_bytes(tensor)
-                tensor.ClearField("external_data")
-                tensor.data_location = tensor.DEFAULT
+                _set_inside(tensor, self._graph.reader.external_bytes(tensor))
         for name in names:
             if name not in self.outputs:
                 proto.graph.output.append(onnx.ValueInfoProto(name=name))
         return bytes(proto.SerializeToString())
+
+
+def _clear(tensor: onnx.TensorProto) -> None:
+    """Keep name, type and shape; ``*_data`` are the fields that can hold values."""
+    for field, _ in tensor.ListFields():
+        if field.name.endswith("_data"):
+            tensor.ClearField(field.name)
+
+
+def _set_inside(tensor: onnx.TensorProto, raw: bytes) -> None:
+    _clear(tensor)
+    tensor.raw_data = raw
+    tensor.data_location = tensor.DEFAULT
 
 
 def check(proto: onnx.ModelProto, *, outside: bool) -> None:

@@ -33,12 +33,25 @@ def read_proto(path: Path) -> onnx.ModelProto:
         proto: onnx.ModelProto = onnx.load_model(path, format="protobuf", load_external_data=False)
         if not proto.graph.node and not proto.graph.initializer:
             raise ValueError("it holds no graph")
+        _check_names(proto.graph)
         if not any(_is_external(tensor) for tensor in proto.graph.initializer):
             onnx.checker.check_model(proto)
     except Exception as error:  # protobuf and the checker raise types of their own
         reason = " ".join(str(error).split())[:200]
         raise FileRefusedError(f"{path.name} is no sound ONNX model: {reason}") from None
     return proto
+
+
+def _check_names(graph: onnx.GraphProto) -> None:
+    """protobuf hands out a text that is not UTF-8 as bytes, which nothing here expects."""
+    named = (*graph.node, *graph.initializer, *graph.input, *graph.output)
+    names = [item.name for item in named]
+    for node in graph.node:
+        names += [node.op_type, node.domain, *node.input, *node.output]
+        names += [attribute.name for attribute in node.attribute]
+    wrong = next((name for name in names if not isinstance(name, str)), None)
+    if wrong is not None:
+        raise ValueError(f"the name {wrong!r} is not UTF-8")
 
 
 def _is_external(tensor: onnx.TensorProto) -> bool:
