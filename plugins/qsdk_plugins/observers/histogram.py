@@ -113,7 +113,7 @@ class Histogram(Observer):
         if self._seen is None:
             self._seen = Seen.nothing(len(rows), self.bins)
         seen = self._seen
-        seen.widen(rows.min(axis=1), rows.max(axis=1))
+        seen.widen(rows.min(axis=1) + 0, rows.max(axis=1) + 0)  # -0.0 becomes 0.0: one zero
         # frexp: |x| = f * 2**e with f < 1, so 2**e is above |x| even at a power of two.
         exponents = np.frexp(np.maximum(rows.max(axis=1), -rows.min(axis=1)))[1]
         for channel, row in enumerate(rows):
@@ -125,6 +125,8 @@ class Histogram(Observer):
     def merge(self, other: Self) -> Self:
         if self.bins != other.bins:
             raise DataError(f"histograms of {self.bins} and {other.bins} bins do not merge")
+        if self.axis != other.axis:
+            raise DataError(f"observers of axis {self.axis} and {other.axis} do not merge")
         merged = attrs.evolve(self)
         parts = [part._seen.copy() for part in (self, other) if part._seen is not None]
         if parts:
@@ -135,21 +137,23 @@ class Histogram(Observer):
 
     def range(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         shape = () if self.axis is None else self.seen.low.shape
-        return self.seen.low.reshape(shape), self.seen.high.reshape(shape)
+        return self.seen.low.reshape(shape).copy(), self.seen.high.reshape(shape).copy()
 
-    def quantile(self, share: float) -> NDArray[np.float32]:
-        """Upper edge of the bin in which the cumulative count reaches ``share``, per channel.
+    def quantile(self, share: float, *, lower: bool = False) -> NDArray[np.float32]:
+        """An edge of the bin in which the cumulative count reaches ``share``, per channel.
 
-        At most one bin above the true quantile of all values, zeros included.
+        The upper edge is at most one bin above the true quantile of all values, zeros included;
+        the ``lower`` one at most one bin below it.
         """
         counts = self.seen.counts.copy()
-        counts[:, self.bins - 1] += self.seen.zeros  # the bin that ends at zero
+        zeros_bin = self.bins if lower else self.bins - 1  # whose edge is zero
+        counts[:, zeros_bin] += self.seen.zeros
         reached = np.cumsum(counts, axis=1)
         needed = np.maximum(np.ceil(share * reached[:, -1]), 1)
-        place = (reached >= needed[:, None]).argmax(axis=1)
+        place = (reached >= needed[:, None]).argmax(axis=1) - self.bins + (not lower)
         exponent = np.where(self.seen.exponent == NOTHING, 0, self.seen.exponent)
-        edges = np.ldexp((place + 1 - self.bins) / self.bins, exponent)
-        return np.asarray(edges, np.float32)
+        largest = float(np.finfo(np.float32).max)  # the last edge may be 2**128
+        return np.asarray(np.minimum(np.ldexp(place / self.bins, exponent), largest), np.float32)
 
     def state(self) -> dict[str, NDArray[Any]]:
         return {} if self._seen is None else attrs.asdict(self._seen.copy(), recurse=False)

@@ -25,7 +25,7 @@ class MinMax(Observer):
     _high: NDArray[np.float32] | None = attrs.field(default=None, init=False)
 
     def _observe(self, rows: NDArray[np.float32]) -> None:
-        self._widen(rows.min(axis=1), rows.max(axis=1))
+        self._widen(rows.min(axis=1) + 0, rows.max(axis=1) + 0)  # -0.0 becomes 0.0: one zero
 
     def _widen(self, low: NDArray[np.float32], high: NDArray[np.float32]) -> None:
         if self._low is None or self._high is None:
@@ -36,6 +36,8 @@ class MinMax(Observer):
         self._low, self._high = np.minimum(self._low, low), np.maximum(self._high, high)
 
     def merge(self, other: Self) -> Self:
+        if self.axis != other.axis:
+            raise DataError(f"observers of axis {self.axis} and {other.axis} do not merge")
         merged = attrs.evolve(self)
         for part in (self, other):
             if part._low is not None and part._high is not None:
@@ -46,12 +48,12 @@ class MinMax(Observer):
         if self._low is None or self._high is None:
             raise DataError("nothing was observed; give at least one batch that is not empty")
         shape = () if self.axis is None else self._low.shape
-        return self._low.reshape(shape), self._high.reshape(shape)
+        return self._low.reshape(shape).copy(), self._high.reshape(shape).copy()
 
     def state(self) -> dict[str, NDArray[Any]]:
         if self._low is None or self._high is None:
             return {}
-        return {"low": self._low, "high": self._high}
+        return {"low": self._low.copy(), "high": self._high.copy()}
 
     def load_state(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         self._low, self._high = arrays.get("low"), arrays.get("high")

@@ -32,7 +32,7 @@ class Percentile(Histogram):
         low, high = super().range()
         keep = self.keep_percent / 100
         return (
-            np.clip(self.quantile(1 - keep).reshape(low.shape), low, high),
+            np.clip(self.quantile(1 - keep, lower=True).reshape(low.shape), low, high),
             np.clip(self.quantile(keep).reshape(high.shape), low, high),
         )
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from qsdk.encodings import Affine, Encoding, OnnxFunction, OnnxNode, pack
 from qsdk.scheme import Granularity
-from qsdk_plugins.onnx.graph import DOMAIN
+from qsdk_plugins.onnx.constants import DOMAIN
 from qsdk_plugins.onnx.layout import Layout
 
 # DequantizeLinear knows a width from this opset on; blocks have come with 4 bits.

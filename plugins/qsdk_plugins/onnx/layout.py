@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
@@ -84,21 +84,29 @@ class Slot:
 
     part : what to call it beside the operator's name when there are several
     dims : how many axes it must have; None for any number from 3
+    always_weight : whether the operator is expected to have a constant there
     """
 
     index: int
     dims: int | None
-    layout: Any
+    layout: Callable[[tuple[int, ...], Mapping[str, Any]], Layout]
     part: str = ""
+    always_weight: bool = True
+
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        return len(shape) == self.dims if self.dims else len(shape) >= 3
 
 
 SLOTS: dict[str, tuple[Slot, ...]] = {
     "Conv": (Slot(1, None, _as_it_is),),
     "ConvTranspose": (Slot(1, None, _conv_transpose),),
-    "Gemm": (Slot(1, 2, _gemm),),
-    "MatMul": (Slot(1, 2, _columns), Slot(0, 2, _as_it_is)),
+    "Gemm": (Slot(1, 2, _gemm, always_weight=False),),
+    "MatMul": (
+        Slot(1, 2, _columns, always_weight=False),
+        Slot(0, 2, _as_it_is, always_weight=False),
+    ),
     "LSTM": (Slot(1, 3, _directions, "W"), Slot(2, 3, _directions, "R")),
     "GRU": (Slot(1, 3, _directions, "W"), Slot(2, 3, _directions, "R")),
     "RNN": (Slot(1, 3, _directions, "W"), Slot(2, 3, _directions, "R")),
-    "Gather": (Slot(0, 2, _as_it_is),),
+    "Gather": (Slot(0, 2, _as_it_is, always_weight=False),),
 }

@@ -60,7 +60,7 @@ class OnnxModel(Model):
 
     @property
     def inputs(self) -> Sequence[str]:
-        constants = self._graph.initializers
+        constants = self._graph.constants.initializers
         return [info.name for info in self.proto.graph.input if info.name not in constants]
 
     @property
@@ -70,7 +70,7 @@ class OnnxModel(Model):
     @property
     def files(self) -> Sequence[Path]:
         outside = [t for t in self.proto.graph.initializer if t.data_location == t.EXTERNAL]
-        data = {self._graph.reader.locate(tensor)[0]: None for tensor in outside}
+        data = {self._graph.constants.reader.locate(tensor)[0]: None for tensor in outside}
         return [*([self.source] if self.source else []), *data]
 
     def with_encodings(
@@ -98,7 +98,7 @@ class OnnxModel(Model):
         """Put the large constants into a data file, named by content so that none is torn."""
         digest = hashlib.sha256(repr(proto.metadata_props).encode()).hexdigest()[:8]
         data = path.with_name(f"{path.stem}-{digest}.data")
-        reader = self._graph.reader
+        reader = self._graph.constants.reader
         with qsdk.write_atomic(data) as file:
             for tensor in proto.graph.initializer:
                 if tensor.data_location == tensor.EXTERNAL:
@@ -151,7 +151,7 @@ class OnnxModel(Model):
         proto.CopyFrom(self.proto)
         for tensor in proto.graph.initializer:
             if tensor.data_location == tensor.EXTERNAL:
-                _set_inside(tensor, self._graph.reader.external_bytes(tensor))
+                _set_inside(tensor, self._graph.constants.reader.external_bytes(tensor))
         for name in names:
             if name not in self.outputs:
                 proto.graph.output.append(onnx.ValueInfoProto(name=name))

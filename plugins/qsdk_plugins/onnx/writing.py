@@ -11,8 +11,9 @@ import onnx.checker
 import onnx.version_converter
 
 from qsdk.encodings import Encoding
+from qsdk_plugins.onnx.constants import DOMAIN
 from qsdk_plugins.onnx.decoding import Decoder, Parts, needed_opset
-from qsdk_plugins.onnx.graph import DOMAIN, Graph, Weight
+from qsdk_plugins.onnx.graph import Graph, Weight
 
 METADATA_KEY = "qsdk"
 
@@ -31,7 +32,7 @@ def rewrite(
     opset = default_opset(proto)
     fresh = _fresh_names(proto)
     parts = [
-        Decoder(w.tensor, w.layout, _data_type(graph, w), opset, fresh).build(encoding)
+        Decoder(w.tensor, w.layout, w.data_type, opset, fresh).build(encoding)
         for w, encoding in new
     ]
     _insert(proto, parts)
@@ -70,7 +71,7 @@ def skeleton(graph: Graph, replaced: list[Weight]) -> onnx.ModelProto:
             setattr(proto.graph, field.name, value)
     for weight in replaced:
         info = onnx.helper.make_tensor_value_info(
-            weight.tensor, _data_type(graph, weight), weight.layout.file_shape
+            weight.tensor, weight.data_type, weight.layout.file_shape
         )
         proto.graph.input.append(info)
     return proto
@@ -78,7 +79,7 @@ def skeleton(graph: Graph, replaced: list[Weight]) -> onnx.ModelProto:
 
 def _only_for(graph: Graph, tensors: set[str]) -> tuple[list[onnx.NodeProto], set[str]]:
     """Nodes and constants that nothing but these weights needs."""
-    candidates = [node for name in tensors for node in graph.slice(name) or ()]
+    candidates = [node for name in tensors for node in graph.constants.slice(name) or ()]
     names = {input_ for node in candidates for input_ in node.input} | tensors
     dead: list[onnx.NodeProto] = []
     kept = list(graph.proto.graph.node)
@@ -148,14 +149,6 @@ def _fresh_names(proto: onnx.ModelProto) -> Callable[[str], str]:
         return name
 
     return fresh
-
-
-def _data_type(graph: Graph, weight: Weight) -> int:
-    """The ONNX element type that the weight's users expect."""
-    initializer = graph.initializers.get(weight.tensor)
-    if initializer is not None:
-        return int(initializer.data_type)
-    return int(onnx.helper.np_dtype_to_tensor_dtype(graph.read(weight.tensor).dtype))
 
 
 def _insert(proto: onnx.ModelProto, parts: list[Parts]) -> None:
