@@ -97,6 +97,11 @@ def _quantizer_for(
 ) -> Quantizer:
     quantizer: Quantizer = registry.get(_quantizer_name(method), **options)
     Slices(quantizer.scheme, layer.shape)
+    if "graph" in model.has and quantizer.scheme.axis != 0:
+        raise RecipeError(
+            f"axis is {quantizer.scheme.axis}; layers of a {model.format} model have their "
+            "output channels on axis 0, whatever the file's layout"
+        )
     lacking = quantizer.capabilities.needs - model.has
     if lacking:
         raise RecipeError(

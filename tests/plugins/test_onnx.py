@@ -11,7 +11,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 import qsdk
-from qsdk.errors import DataError, FileRefusedError, NothingQuantizedError
+from qsdk.errors import DataError, FileRefusedError, NothingQuantizedError, PreflightError
 
 from .onnx_zoo import CASES, Case, build, model_of, normal, unseen
 
@@ -281,6 +281,32 @@ def test_external_data_is_read_and_what_stays_float_is_carried_over(tmp_path: Pa
     (y,) = qsdk.load(tmp_path / "out" / "same.onnx").run(feeds).values()
     np.testing.assert_allclose(y, feeds["x"] @ normal((10, 6)), rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(run(tmp_path / "out" / "same.onnx", feeds)[0], y)
+
+
+def test_a_model_with_its_data_outside_is_converted_and_keeps_what_stays_float_outside(
+    tmp_path: Path,
+) -> None:
+    source = tmp_path / "float.onnx"
+    onnx.save_model(
+        unseen(17), source, save_as_external_data=True, location="float.bin", size_threshold=64
+    )
+    recipe = qsdk.Recipe(method="rtn", exclude=("right",))
+    (tmp_path / "out").mkdir()
+    report = qsdk.quantize_file(source, tmp_path / "out" / "q.onnx", recipe, bits=4)
+    assert report.notes == ("converted from opset 17 to 21",)
+    (tmp_path / "float.bin").unlink()
+    onnx.checker.check_model(str(tmp_path / "out" / "q.onnx"), full_check=True)
+    (data,) = (tmp_path / "out").glob("*.data")
+    assert data.stat().st_size == normal((6, 8, 5, 5)).nbytes
+    again = qsdk.load(tmp_path / "out" / "q.onnx")
+    np.testing.assert_array_equal(again.layers[2].weight, normal((6, 8, 5, 5), 4))
+    run(tmp_path / "out" / "q.onnx", {"x": normal((1, 3, 16, 16))})
+
+
+def test_only_axis_0_holds_the_channels_of_a_layer(tmp_path: Path) -> None:
+    source = save(unseen(), tmp_path / "float.onnx")
+    with pytest.raises(PreflightError, match=r"axis is 1.*on axis 0"):
+        qsdk.quantize_file(source, tmp_path / "q.onnx", "rtn", bits=4, axis=1)
 
 
 @pytest.mark.parametrize(

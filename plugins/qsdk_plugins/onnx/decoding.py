@@ -75,8 +75,8 @@ class Decoder:
             return False
         if scheme.bits == 4 and self.opset < SINCE[4]:
             self.parts.notes.append(
-                f"{self.tensor}: 4-bit codes take a byte each, for the model stays at "
-                f"opset {self.opset} and ONNX has INT4 from opset {SINCE[4]}"
+                f"4-bit codes take a byte each, for the model stays at opset {self.opset} "
+                f"and ONNX has INT4 from opset {SINCE[4]}"
             )
             return True
         return scheme.bits in SINCE and self.opset >= SINCE[scheme.bits]
@@ -115,9 +115,7 @@ class Decoder:
         weight = self.layout.to_file(encoding.dequantize())
         floats = weight.astype(onnx.helper.tensor_dtype_to_np_dtype(self.data_type))
         self.parts.constants.append(onnx.numpy_helper.from_array(floats, self.tensor))
-        self.parts.notes.append(
-            f"{self.tensor}: ONNX has no form for {encoding.name!r}, so its values are floats"
-        )
+        self.parts.notes.append(f"ONNX has no form for {encoding.name!r}, so the values are floats")
         return self.parts
 
     def _to_file_layout(self, shape: tuple[int, ...] | None = None) -> None:

@@ -81,6 +81,9 @@ class Graph:
             if len(shape) >= 2:
                 self.skipped[name] = f"{node.op_type} with a constant of shape {shape}"
             return None
+        if 0 in shape:
+            self.skipped[name] = "it is empty"
+            return None
         layout = slot.layout(shape, words)
         layer = Layer(
             name=self._name(node, slot, name),

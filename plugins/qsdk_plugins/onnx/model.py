@@ -18,7 +18,7 @@ from qsdk.encodings import Encoding
 from qsdk.errors import DataError, MissingExtraError, QsdkError
 from qsdk.interfaces import Layer, Model
 from qsdk_plugins.onnx.graph import Graph
-from qsdk_plugins.onnx.reading import TensorReader, nbytes
+from qsdk_plugins.onnx.reading import TensorReader, is_external, nbytes
 from qsdk_plugins.onnx.writing import read_metadata, rewrite
 
 INLINE_LIMIT = 2**30  # bytes of constants above which a model gets a data file beside it
@@ -69,7 +69,7 @@ class OnnxModel(Model):
 
     @property
     def files(self) -> Sequence[Path]:
-        outside = [t for t in self.proto.graph.initializer if t.data_location == t.EXTERNAL]
+        outside = [t for t in self.proto.graph.initializer if is_external(t)]
         data = {self._graph.constants.reader.locate(tensor)[0]: None for tensor in outside}
         return [*([self.source] if self.source else []), *data]
 
@@ -86,7 +86,7 @@ class OnnxModel(Model):
         metadata: Callable[[], Mapping[str, Any]] = dict,
     ) -> Sequence[str]:
         proto, notes = rewrite(self._graph, encodings, metadata)
-        outside = any(t.data_location == t.EXTERNAL for t in proto.graph.initializer)
+        outside = any(is_external(t) for t in proto.graph.initializer)
         if outside or sum(map(nbytes, proto.graph.initializer)) > INLINE_LIMIT:
             self._move_outside(proto, path)
         check(proto, outside=outside)
@@ -101,7 +101,7 @@ class OnnxModel(Model):
         reader = self._graph.constants.reader
         with qsdk.write_atomic(data) as file:
             for tensor in proto.graph.initializer:
-                if tensor.data_location == tensor.EXTERNAL:
+                if is_external(tensor):
                     raw = reader.external_bytes(tensor)
                 else:
                     raw = tensor.raw_data or reader.read(tensor).tobytes()
@@ -127,7 +127,7 @@ class OnnxModel(Model):
         try:
             values = session.run(list(names), dict(feeds))
         except Exception as error:  # onnxruntime has a type of its own for each fault
-            raise DataError(f"the model cannot run on this: {_first_line(error)}") from None
+            raise DataError(f"the model cannot run on this: {_one_line(error)}") from None
         return dict(zip(names, map(np.asarray, values), strict=True))
 
     def _session(self, names: tuple[str, ...]) -> Any:
@@ -142,7 +142,7 @@ class OnnxModel(Model):
                     self._runnable(names), options, providers=["CPUExecutionProvider"]
                 )
             except Exception as error:
-                raise QsdkError(f"onnxruntime cannot open it: {_first_line(error)}") from None
+                raise QsdkError(f"onnxruntime cannot open it: {_one_line(error)}") from None
         return self._sessions[names]
 
     def _runnable(self, names: tuple[str, ...]) -> bytes:
@@ -150,7 +150,7 @@ class OnnxModel(Model):
         proto = onnx.ModelProto()
         proto.CopyFrom(self.proto)
         for tensor in proto.graph.initializer:
-            if tensor.data_location == tensor.EXTERNAL:
+            if is_external(tensor):
                 _set_inside(tensor, self._graph.constants.reader.external_bytes(tensor))
         for name in names:
             if name not in self.outputs:
@@ -174,7 +174,7 @@ def _set_inside(tensor: onnx.TensorProto, raw: bytes) -> None:
 def check(proto: onnx.ModelProto, *, outside: bool) -> None:
     """Let the onnx package judge what we are about to write, types and shapes included."""
     if outside or proto.ByteSize() > INLINE_LIMIT:
-        return  # it would look for the data beside a file that is not there yet
+        return  # it would look for the data beside a file that is not there
     try:
         onnx.checker.check_model(proto, full_check=True)
     except onnx.shape_inference.InferenceError:
@@ -190,5 +190,5 @@ def import_onnxruntime() -> Any:
     return onnxruntime
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())  # which index has which length stands below the first

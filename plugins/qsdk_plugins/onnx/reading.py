@@ -34,7 +34,7 @@ def read_proto(path: Path) -> onnx.ModelProto:
         if not proto.graph.node and not proto.graph.initializer:
             raise ValueError("it holds no graph")
         _check_names(proto.graph)
-        if not any(_is_external(tensor) for tensor in proto.graph.initializer):
+        if not any(is_external(tensor) for tensor in proto.graph.initializer):
             onnx.checker.check_model(proto)
     except Exception as error:  # protobuf and the checker raise types of their own
         reason = " ".join(str(error).split())[:200]
@@ -54,7 +54,8 @@ def _check_names(graph: onnx.GraphProto) -> None:
         raise ValueError(f"the name {wrong!r} is not UTF-8")
 
 
-def _is_external(tensor: onnx.TensorProto) -> bool:
+def is_external(tensor: onnx.TensorProto) -> bool:
+    """Whether the tensor's data lies in another file."""
     return bool(tensor.data_location == tensor.EXTERNAL)
 
 
@@ -67,7 +68,7 @@ class TensorReader:
     def read(self, tensor: onnx.TensorProto) -> NDArray[Any]:
         """The values; refuses data that does not fit the shape."""
         try:
-            if _is_external(tensor):
+            if is_external(tensor):
                 outside = onnx.TensorProto()
                 outside.CopyFrom(tensor)
                 outside.ClearField("external_data")

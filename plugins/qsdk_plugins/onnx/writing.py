@@ -14,8 +14,10 @@ from qsdk.encodings import Encoding
 from qsdk_plugins.onnx.constants import DOMAIN
 from qsdk_plugins.onnx.decoding import Decoder, Parts, needed_opset
 from qsdk_plugins.onnx.graph import Graph, Weight
+from qsdk_plugins.onnx.reading import is_external, nbytes
 
 METADATA_KEY = "qsdk"
+LARGE = 1024  # bytes from which a constant is data and not a shape
 
 
 def rewrite(
@@ -26,9 +28,8 @@ def rewrite(
     """The new model and notes on it. Everything that is not replaced stays as it was."""
     new = [(graph.weights[name], encoding) for name, encoding in encodings]
     replaced = [weight for weight, _ in new]
-    proto = skeleton(graph, replaced)
-    proto, notes = with_opset(proto, max((needed_opset(e) for _, e in new), default=0))
-    remove_stand_ins(proto, {weight.tensor for weight in replaced})
+    needed = max((needed_opset(encoding) for _, encoding in new), default=0)
+    proto, notes = with_opset(skeleton(graph, replaced), needed, replaced)
     opset = default_opset(proto)
     fresh = _fresh_names(proto)
     parts = [
@@ -36,45 +37,55 @@ def rewrite(
         for w, encoding in new
     ]
     _insert(proto, parts)
-    for part in parts:
-        notes.extend(part.notes)
+    notes += _grouped((w.layer.name, part.notes) for w, part in zip(replaced, parts, strict=True))
     _set_metadata(proto, metadata())
     return proto, notes
 
 
-def skeleton(graph: Graph, replaced: list[Weight]) -> onnx.ModelProto:
-    """A copy of the model in which typed graph inputs stand for the replaced weights.
+def _grouped(notes: Iterable[tuple[str, list[str]]]) -> list[str]:
+    """One line for all layers of which the same is to be said."""
+    layers: dict[str, list[str]] = {}
+    for name, said in notes:
+        for note in said:
+            layers.setdefault(note, []).append(name)
+    return [f"{n[0]}{f' and {len(n) - 1} more' * (len(n) > 1)}: {x}" for x, n in layers.items()]
 
-    The weights' data is never copied, and neither is what only they were computed from.
-    """
-    old, proto = graph.proto, onnx.ModelProto()
-    for field, value in old.ListFields():
-        if field.name == "graph":
-            continue
-        if field.is_repeated:
-            getattr(proto, field.name).extend(value)
-        else:
-            setattr(proto, field.name, value)
-    drop_nodes, drop_tensors = _only_for(graph, {weight.tensor for weight in replaced})
-    dropped = {id(node) for node in drop_nodes}
-    for field, value in old.graph.ListFields():
-        target = getattr(proto.graph, field.name)
-        if field.name == "node":
-            target.extend(node for node in value if id(node) not in dropped)
-        elif field.name == "initializer":
-            target.extend(tensor for tensor in value if tensor.name not in drop_tensors)
-        elif field.name == "input":
-            target.extend(info for info in value if info.name not in drop_tensors)
-        elif field.is_repeated:
-            target.extend(value)
-        else:
-            setattr(proto.graph, field.name, value)
-    for weight in replaced:
-        info = onnx.helper.make_tensor_value_info(
-            weight.tensor, weight.data_type, weight.layout.file_shape
-        )
-        proto.graph.input.append(info)
+
+def skeleton(graph: Graph, replaced: list[Weight]) -> onnx.ModelProto:
+    """A copy of the model without the replaced weights, and what only they were computed from."""
+    nodes, tensors = _only_for(graph, {weight.tensor for weight in replaced})
+    dropped = {"node": {output for node in nodes for output in node.output}}
+    dropped["initializer"] = dropped["input"] = tensors
+    proto = onnx.ModelProto()
+    copy_model(graph.proto, proto, lambda field, name: name not in dropped.get(field, ()))
     return proto
+
+
+def copy_model(
+    source: onnx.ModelProto, target: onnx.ModelProto, keep: Callable[[str, str], bool]
+) -> None:
+    """Copy a model, without copying what its graph is not to keep.
+
+    keep : asked with the graph's field ("node", "initializer", ...) and the name of the item,
+        for a node that of its first output
+    """
+    for from_, to in ((source, target), (source.graph, target.graph)):
+        for field, value in from_.ListFields():
+            if field.name == "graph":
+                continue
+            if not field.is_repeated:
+                setattr(to, field.name, value)
+            elif from_ is source:
+                getattr(to, field.name).extend(value)
+            else:
+                kept = (item for item in value if keep(field.name, _item_name(item)))
+                getattr(to, field.name).extend(kept)
+
+
+def _item_name(item: Any) -> str:
+    if isinstance(item, onnx.NodeProto):
+        return item.output[0] if item.output else ""
+    return str(getattr(item, "name", ""))
 
 
 def _only_for(graph: Graph, tensors: set[str]) -> tuple[list[onnx.NodeProto], set[str]]:
@@ -109,29 +120,42 @@ def _uses(node: onnx.NodeProto) -> Iterator[str]:
                 yield from _uses(deeper)
 
 
-def with_opset(proto: onnx.ModelProto, needed: int) -> tuple[onnx.ModelProto, list[str]]:
-    """The model at opset ``needed`` or above; as it was, with a note, if that cannot be done."""
+def with_opset(
+    proto: onnx.ModelProto, needed: int, replaced: list[Weight]
+) -> tuple[onnx.ModelProto, list[str]]:
+    """The model at opset ``needed`` or above; as it was, with a note, if that cannot be done.
+
+    Large constants, and the replaced ones, are typed inputs meanwhile: the converter copies what
+    it is given several times over, and does not find data that lies outside.
+    """
     if default_opset(proto) >= needed:
         return proto, []
     if proto.functions:
         return proto, [f"not converted to opset {needed}: it has functions of its own"]
+    held = [t for t in proto.graph.initializer if is_external(t) or nbytes(t) > LARGE]
+    types = {tensor.name: (tensor.data_type, tuple(tensor.dims)) for tensor in held}
+    types |= {weight.tensor: (weight.data_type, weight.layout.file_shape) for weight in replaced}
+    light = onnx.ModelProto()
+    copy_model(proto, light, lambda field, name: field != "initializer" or name not in types)
+    for name, (data_type, shape) in types.items():
+        if not any(info.name == name for info in light.graph.input):
+            light.graph.input.append(onnx.helper.make_tensor_value_info(name, data_type, shape))
     try:
-        converted: onnx.ModelProto = onnx.version_converter.convert_version(proto, needed)
+        converted: onnx.ModelProto = onnx.version_converter.convert_version(light, needed)
         onnx.checker.check_model(converted)
     except Exception as error:  # the converter raises RuntimeError and types of its own
         reason = " ".join(str(error).split())[:120]
         return proto, [f"the model could not be converted to opset {needed}: {reason}"]
+    own_inputs = {info.name for info in proto.graph.input}
+    inputs = [i for i in converted.graph.input if i.name in own_inputs or i.name not in types]
+    del converted.graph.input[:]
+    converted.graph.input.extend(inputs)
+    converted.graph.initializer.extend(held)
     return converted, [f"converted from opset {default_opset(proto)} to {needed}"]
 
 
 def default_opset(proto: onnx.ModelProto) -> int:
     return max((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), default=1)
-
-
-def remove_stand_ins(proto: onnx.ModelProto, names: set[str]) -> None:
-    kept = [info for info in proto.graph.input if info.name not in names]
-    del proto.graph.input[:]
-    proto.graph.input.extend(kept)
 
 
 def _fresh_names(proto: onnx.ModelProto) -> Callable[[str], str]:

@@ -41,10 +41,10 @@ def squant_rows(
     A row is an output channel (or a group) with its own scale and zero_point.
     """
     codes = np.empty(rows.shape, np.int32)
-    for i, row in enumerate(rows):
-        codes[i] = _squant_row(
-            row / scale[i], kernel_size, int(zero_point[i]), qmin, qmax, stage_k, stage_c
-        )
+    with np.errstate(over="ignore"):  # far outside the grid: clipped
+        steps = rows / scale[:, None]
+    for i, row in enumerate(steps):
+        codes[i] = _squant_row(row, kernel_size, int(zero_point[i]), qmin, qmax, stage_k, stage_c)
     return codes.astype(np.int8 if qmin < 0 else np.uint8)
 
 
