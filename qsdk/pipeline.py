@@ -26,7 +26,7 @@ from qsdk.errors import (
 )
 from qsdk.interfaces import Adapter, Layer, Model, Quantizer
 from qsdk.recipe import Recipe
-from qsdk.registry import registry
+from qsdk.registry import build, registry
 from qsdk.report import SCHEMA_VERSION, LayerReport, Report
 from qsdk.scheme import Slices
 
@@ -58,16 +58,25 @@ def _known_sources(adapters: list[Adapter]) -> str:
 
 
 @attrs.frozen
+class Task:
+    """One layer and what quantizes it; ``origin`` is the quantizer's distribution and version."""
+
+    layer: Layer
+    quantizer: Quantizer
+    origin: str
+
+
+@attrs.frozen
 class Plan:
     """What a run is going to do: found whole before any of it is done."""
 
-    work: tuple[tuple[Layer, Quantizer], ...]
+    work: tuple[Task, ...]
     kept: Mapping[str, str]
 
 
 def make_plan(model: Model, recipe: Recipe) -> Plan:
     """Choose a quantizer for each layer; every problem of the whole model is reported at once."""
-    work: list[tuple[Layer, Quantizer]] = []
+    work: list[Task] = []
     kept: dict[str, str] = dict(model.skipped)
     problems = [
         f"pattern {pattern!r} matches no layer (`qsdk inspect` lists them)"
@@ -82,7 +91,7 @@ def make_plan(model: Model, recipe: Recipe) -> Plan:
             kept[layer.name] = f"already {layer.stored}"
         else:
             try:
-                work.append((layer, _quantizer_for(layer, model, *choice)))
+                work.append(_task(layer, model, *choice))
             except QsdkError as error:
                 problems.append(f"{layer.name}: {error}")
     if problems:
@@ -92,10 +101,9 @@ def make_plan(model: Model, recipe: Recipe) -> Plan:
     return Plan(tuple(work), kept)
 
 
-def _quantizer_for(
-    layer: Layer, model: Model, method: str, options: Mapping[str, Any]
-) -> Quantizer:
-    quantizer: Quantizer = registry.get(_quantizer_name(method), **options)
+def _task(layer: Layer, model: Model, method: str, options: Mapping[str, Any]) -> Task:
+    entry = registry.find(_quantizer_name(method))
+    quantizer: Quantizer = build(entry, dict(options))
     Slices(quantizer.scheme, layer.shape)
     if "graph" in model.has and quantizer.scheme.axis != 0:
         raise RecipeError(
@@ -107,7 +115,7 @@ def _quantizer_for(
         raise RecipeError(
             f"{method} needs {', '.join(sorted(lacking))}, which {model.format} lacks"
         )
-    return quantizer
+    return Task(layer, quantizer, entry.origin)
 
 
 def _quantizer_name(method: str) -> str:
@@ -131,27 +139,26 @@ class Run:
         self.plan = plan
         self.recipe = recipe
         self.rows: list[LayerReport] = []
-        self._provenance: dict[str, Any] = {}
+        self._quantizers: list[dict[str, Any]] = []  # each once, for small networks' sake
+        self._layers: dict[str, dict[str, Any]] = {}
         self._progress = progress or (lambda done, total, name: None)
         self._start = time.perf_counter()
 
     def encodings(self) -> Iterator[tuple[str, Encoding]]:
         """Quantize layer by layer; nothing of a layer is kept but its row in the report."""
         total = len(self.plan.work)
-        for done, (layer, quantizer) in enumerate(self.plan.work):
-            self._progress(done, total, layer.name)
-            weight = layer.weight
+        for done, task in enumerate(self.plan.work):
+            self._progress(done, total, task.layer.name)
+            weight = task.layer.weight
             start = time.perf_counter()
-            encoding = quantizer.quantize(weight, layer=layer)
-            seconds = time.perf_counter() - start
-            self._note(layer, weight, quantizer, encoding, seconds)
+            encoding = task.quantizer.quantize(weight, layer=task.layer)
+            self._note(task, weight, encoding, time.perf_counter() - start)
             del weight
-            yield layer.name, encoding
+            yield task.layer.name, encoding
         self._progress(total, total, "")
 
-    def _note(
-        self, layer: Layer, weight: Any, quantizer: Quantizer, encoding: Encoding, seconds: float
-    ) -> None:
+    def _note(self, task: Task, weight: Any, encoding: Encoding, seconds: float) -> None:
+        layer, quantizer = task.layer, task.quantizer
         if tuple(encoding.shape) != layer.shape:
             raise DataError(
                 f"{quantizer.name} gave {encoding.shape} for {layer.name} of {layer.shape}"
@@ -172,11 +179,15 @@ class Run:
                 seconds=seconds,
             )
         )
-        entry = registry.find(f"quantizer:{quantizer.name}")
-        self._provenance[layer.name] = {
-            "quantizer": quantizer.name,
+        made_by = {
+            "name": quantizer.name,
+            "origin": task.origin,
             "options": _options(quantizer),
-            "plugin": entry.origin,
+        }
+        if made_by not in self._quantizers:
+            self._quantizers.append(made_by)
+        self._layers[layer.name] = {
+            "quantizer": self._quantizers.index(made_by),
             "source_sha256": hashlib.sha256(np.ascontiguousarray(weight).data).hexdigest(),
         }
 
@@ -186,7 +197,8 @@ class Run:
             "schema_version": SCHEMA_VERSION,
             "qsdk_version": version("qsdk"),
             "recipe": self.recipe.to_dict(),
-            "layers": self._provenance,
+            "quantizers": self._quantizers,
+            "layers": self._layers,
         }
 
     def report(self, **more: Any) -> Report:
