@@ -103,18 +103,45 @@ def test_standard_widths_have_their_onnx_type(
 
 
 def test_a_model_that_cannot_be_converted_gets_its_4_bits_in_bytes(tmp_path: Path) -> None:
-    proto = model_of(CASES[0], opset=17)
-    function = helper.make_function(
-        "mine", "Same", ["a"], ["b"], [helper.make_node("Identity", ["a"], ["b"])],
-        [helper.make_opsetid("", 17)],
-    )  # fmt: skip
-    proto.functions.append(function)
-    proto.opset_import.append(helper.make_opsetid("mine", 1))
-    source = save(proto, tmp_path / "float.onnx")
+    source = save(with_function(model_of(CASES[0], opset=17), 17), tmp_path / "float.onnx")
     report = qsdk.quantize_file(source, tmp_path / "q.onnx", "rtn", bits=4)
     assert any("take a byte each" in note for note in report.notes)
     assert quantized_nodes(tmp_path / "q.onnx") == ["DequantizeLinear"]
     run(tmp_path / "q.onnx", CASES[0].feeds())
+
+
+def test_a_model_of_an_old_opset_is_brought_to_where_it_can_be_quantized(tmp_path: Path) -> None:
+    source = save(model_of(CASES[0], opset=11), tmp_path / "float.onnx")
+    report = qsdk.quantize_file(source, tmp_path / "q.onnx", "rtn", bits=8)
+    assert report.notes == ("converted from opset 11 to 13",)
+    run(tmp_path / "q.onnx", CASES[0].feeds())
+
+
+def test_an_old_model_that_cannot_be_converted_is_refused(tmp_path: Path) -> None:
+    source = save(with_function(model_of(CASES[0], opset=11), 11), tmp_path / "float.onnx")
+    with pytest.raises(FileRefusedError, match=r"need opset 13.*functions of its own"):
+        qsdk.quantize_file(source, tmp_path / "q.onnx", "rtn", bits=8)
+    assert not (tmp_path / "q.onnx").exists()
+
+
+def test_operators_of_others_pass_through_the_conversion(tmp_path: Path) -> None:
+    proto = model_of(CASES[0], opset=17)
+    proto.graph.node.append(helper.make_node("Mystery", ["y"], ["z"], domain="com.example"))
+    proto.opset_import.append(helper.make_opsetid("com.example", 1))
+    proto.graph.output[0].name = "z"
+    source = save(proto, tmp_path / "float.onnx")
+    qsdk.quantize_file(source, tmp_path / "q.onnx", "rtn", bits=4)
+    last = onnx.load(tmp_path / "q.onnx").graph.node[-1]
+    assert (last.op_type, last.domain) == ("Mystery", "com.example")
+
+
+def with_function(proto: onnx.ModelProto, opset: int) -> onnx.ModelProto:
+    """A function of the model's own, which the opset converter would lose."""
+    body = [helper.make_node("Identity", ["a"], ["b"])]
+    imports = [helper.make_opsetid("", opset)]
+    proto.functions.append(helper.make_function("mine", "Same", ["a"], ["b"], body, imports))
+    proto.opset_import.append(helper.make_opsetid("mine", 1))
+    return proto
 
 
 def test_a_group_longer_than_the_row_is_one_group(tmp_path: Path) -> None:

@@ -11,12 +11,14 @@ import onnx.checker
 import onnx.version_converter
 
 from qsdk.encodings import Encoding
+from qsdk.errors import FileRefusedError
 from qsdk_plugins.onnx.constants import DOMAIN
 from qsdk_plugins.onnx.decoding import Decoder, Parts, needed_opset
 from qsdk_plugins.onnx.graph import Graph, Weight
 from qsdk_plugins.onnx.reading import is_external, nbytes
 
 METADATA_KEY = "qsdk"
+OLDEST = 13  # the first opset in which channels have scales of their own
 LARGE = 1024  # bytes from which a constant is data and not a shape
 
 
@@ -30,6 +32,8 @@ def rewrite(
     replaced = [weight for weight, _ in new]
     needed = max((needed_opset(encoding) for _, encoding in new), default=0)
     proto, notes = with_opset(skeleton(graph, replaced), needed, replaced)
+    if new and default_opset(proto) < OLDEST:
+        raise FileRefusedError(f"quantized weights need opset {OLDEST}, and {notes[-1]}")
     opset = default_opset(proto)
     fresh = _fresh_names(proto)
     parts = [
