@@ -17,6 +17,7 @@ from qsdk.errors import SchemeError
 from qsdk.scheme import Scheme
 
 FLOAT32 = np.finfo(np.float32)
+LARGEST = float(FLOAT32.max) * (1 - 2.0**-20)  # so that no rounding of the scale overflows
 ERROR_STEPS = 2.0**10  # squared errors are sums of integers: 1/1024 of a step,
 ERROR_LIMIT = 2.0**20  # at most 1024 steps each
 
@@ -41,13 +42,17 @@ def scale_and_zero_point(
     bottom, top = np.minimum(bottom, 0), np.maximum(top, 0)
     qmin, qmax = scheme.qmin, scheme.qmax
     steps = np.maximum(-bottom, top) / qmax if scheme.symmetric else (top - bottom) / (qmax - qmin)
-    # The floor keeps denormal data divisible; the ceiling keeps scale * codes finite.
-    steps = np.clip(steps, FLOAT32.tiny, float(FLOAT32.max) / (qmax - qmin))
-    scale = np.where(top > bottom, steps, 1).astype(np.float32)
+    # The floor keeps denormal data divisible.
+    steps = np.where(top > bottom, np.clip(steps, FLOAT32.tiny, FLOAT32.max), 1)
+    scale = steps.astype(np.float32)
     if scheme.symmetric:
-        return scale, np.zeros(scale.shape, np.int32)
-    lowest = np.rint(bottom.astype(np.float32) / scale)
-    return scale, np.clip(qmin - lowest, qmin, qmax).astype(np.int32)
+        zero_point = np.zeros(scale.shape, np.int32)
+    else:
+        lowest = np.rint(bottom.astype(np.float32) / scale)
+        zero_point = np.clip(qmin - lowest, qmin, qmax).astype(np.int32)
+    # The ceiling keeps scale * (codes - zero_point) finite; only the largest floats meet it.
+    ceiling = LARGEST / np.maximum(zero_point - qmin, qmax - zero_point)
+    return np.minimum(scale, ceiling.astype(np.float32)), zero_point
 
 
 def _ordered(low: ArrayLike, high: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -96,6 +101,7 @@ def quantize_rows(
 ) -> NDArray[Any]:
     """:func:`quantize` for rows (n, length) with one scale and zero_point each."""
     if native.available():
+        rows = np.ascontiguousarray(rows)
         return native.quantize_rows(rows, scale, zero_point, scheme.qmin, scheme.qmax)
     return quantize(rows, scale[:, None], zero_point[:, None], scheme)
 
@@ -111,6 +117,7 @@ def squared_error_rows(
     Integers, so that whatever is decided by comparing them is the same on every machine.
     """
     if native.available():
+        rows = np.ascontiguousarray(rows)
         return native.squared_error_rows(rows, scale, zero_point, scheme.qmin, scheme.qmax)
     codes = quantize_rows(rows, scale, zero_point, scheme)
     with np.errstate(over="ignore"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
@@ -20,15 +19,12 @@ from qsdk.errors import (
     DataError,
     FileRefusedError,
     NothingQuantizedError,
-    PreflightError,
-    QsdkError,
-    RecipeError,
 )
-from qsdk.interfaces import Adapter, Layer, Model, Quantizer
+from qsdk.interfaces import Adapter, Model, Quantizer
+from qsdk.plan import Plan, Task, make_plan
 from qsdk.recipe import Recipe
-from qsdk.registry import build, registry
+from qsdk.registry import registry
 from qsdk.report import SCHEMA_VERSION, LayerReport, Report
-from qsdk.scheme import Slices
 
 Progress = Callable[[int, int, str], None]
 
@@ -55,81 +51,6 @@ def load(source: Any) -> Model:
 
 def _known_sources(adapters: list[Adapter]) -> str:
     return ", ".join(f"{a.name} ({', '.join(a.suffixes) or 'in memory'})" for a in adapters)
-
-
-@attrs.frozen
-class Task:
-    """One layer and what quantizes it; ``origin`` is the quantizer's distribution and version."""
-
-    layer: Layer
-    quantizer: Quantizer
-    origin: str
-
-
-@attrs.frozen
-class Plan:
-    """What a run is going to do: found whole before any of it is done."""
-
-    work: tuple[Task, ...]
-    kept: Mapping[str, str]
-
-
-def make_plan(model: Model, recipe: Recipe) -> Plan:
-    """Choose a quantizer for each layer; every problem of the whole model is reported at once."""
-    work: list[Task] = []
-    kept: dict[str, str] = dict(model.skipped)
-    problems = [
-        f"pattern {pattern!r} matches no layer (`qsdk inspect` lists them)"
-        for pattern in recipe.unused_patterns(model.layers)
-        if pattern != "*"
-    ]
-    for layer in model.layers:
-        choice = recipe.choice(layer)
-        if choice is None:
-            kept[layer.name] = "left out by the recipe"
-        elif not layer.is_float:
-            kept[layer.name] = f"already {layer.stored}"
-        else:
-            try:
-                work.append(_task(layer, model, *choice))
-            except QsdkError as error:
-                problems.append(f"{layer.name}: {error}")
-    if problems:
-        raise PreflightError(list(dict.fromkeys(problems)))
-    if not work:
-        raise NothingQuantizedError(_why_nothing(kept))
-    return Plan(tuple(work), kept)
-
-
-def _task(layer: Layer, model: Model, method: str, options: Mapping[str, Any]) -> Task:
-    entry = registry.find(_quantizer_name(method))
-    quantizer: Quantizer = build(entry, dict(options))
-    Slices(quantizer.scheme, layer.shape)
-    if "graph" in model.has and quantizer.scheme.axis != 0:
-        raise RecipeError(
-            f"axis is {quantizer.scheme.axis}; layers of a {model.format} model have their "
-            "output channels on axis 0, whatever the file's layout"
-        )
-    lacking = quantizer.capabilities.needs - model.has
-    if lacking:
-        raise RecipeError(
-            f"{method} needs {', '.join(sorted(lacking))}, which {model.format} lacks"
-        )
-    return Task(layer, quantizer, entry.origin)
-
-
-def _quantizer_name(method: str) -> str:
-    return method if "quantizer:" in method else ":".join(_with_kind(method))
-
-
-def _with_kind(method: str) -> list[str]:
-    *distribution, name = method.split(":")
-    return [*distribution, "quantizer", name]
-
-
-def _why_nothing(kept: Mapping[str, str]) -> str:
-    reasons = "; ".join(f"{name}: {reason}" for name, reason in list(kept.items())[:5])
-    return f"no layer would be quantized ({reasons or 'the model has no weights'})"
 
 
 class Run:
@@ -188,7 +109,7 @@ class Run:
             self._quantizers.append(made_by)
         self._layers[layer.name] = {
             "quantizer": self._quantizers.index(made_by),
-            "source_sha256": hashlib.sha256(np.ascontiguousarray(weight).data).hexdigest(),
+            "source_sha256": _sha256(weight),
         }
 
     def metadata(self) -> dict[str, Any]:
@@ -209,6 +130,11 @@ class Run:
             seconds=time.perf_counter() - self._start,
             **more,
         )
+
+
+def _sha256(weight: Any) -> str:
+    values = np.ascontiguousarray(weight).reshape(-1)  # bfloat16 has no buffer, its bytes have
+    return hashlib.sha256(values.view(np.uint8).data).hexdigest()
 
 
 def _options(quantizer: Quantizer) -> dict[str, Any]:
@@ -277,13 +203,12 @@ def quantize_file(
     """
     model, output = load(source), Path(output)
     recipe = as_recipe(recipe, options)
-    plan = make_plan(model, recipe)
-    check_output(model, output)
+    plan = make_plan(model, recipe, output)
     size_before = file_size(model)
     run = Run(plan, recipe, progress)
     notes = model.write(output, run.encodings(), run.metadata)
     written = load(output)
-    quantized = sum(not layer.is_float for layer in written.layers)
+    quantized = _quantized_layers(written) - _quantized_layers(model)
     if quantized < len(run.rows):
         raise NothingQuantizedError(
             f"{quantized} of {len(run.rows)} layers are quantized in {output.name}; "
@@ -298,26 +223,10 @@ def quantize_file(
     )
 
 
+def _quantized_layers(model: Model) -> int:
+    return sum(not layer.is_float for layer in model.layers)
+
+
 def file_size(model: Model) -> int:
     """Bytes of all files that the model lies in."""
     return sum(file.stat().st_size for file in model.files)
-
-
-def check_output(model: Model, output: Path) -> None:
-    """Find out now what would only fail at the end."""
-    problems = []
-    if output.suffix.lower() != model.suffix:
-        problems.append(
-            f"a {model.format} model is written as {model.suffix}, so -o cannot be {output.name!r}"
-        )
-    folder = output.resolve().parent
-    if not folder.is_dir():
-        problems.append(f"there is no folder {str(folder)!r}")
-    elif not os.access(folder, os.W_OK):
-        problems.append(f"the folder {str(folder)!r} cannot be written to")
-    elif output.is_dir():
-        problems.append(f"{output.name!r} is a folder")
-    elif shutil.disk_usage(folder).free < sum(layer.nbytes for layer in model.layers) // 2:
-        problems.append(f"the disk of {str(folder)!r} has less than half the model's size left")
-    if problems:
-        raise PreflightError(problems)

@@ -113,16 +113,22 @@ def new_manager() -> pluggy.PluginManager:
 
 def load(plugin: Plugin, manager: pluggy.PluginManager) -> None:
     """Import ``plugin`` and collect what it gives; on any failure mark it broken and undo."""
-    if plugin.health != "not loaded":
-        return
+    if plugin.health == "not loaded":
+        _load(plugin, manager)
+    if plugin.health == "broken" and os.environ.get("QSDK_STRICT") == "1":
+        raise plugin.failure()
+
+
+def _load(plugin: Plugin, manager: pluggy.PluginManager) -> None:
     start = time.perf_counter()
     module = None
     try:
         # Whatever a plugin prints must not end up in a document on standard output.
         with contextlib.redirect_stdout(sys.stderr):
             module = _import(plugin.value)
-            manager.register(module, name=plugin.full_name)
-            manager.check_pending()
+            if not manager.is_registered(module):  # it may have an entry point for each name
+                manager.register(module, name=plugin.full_name)
+                manager.check_pending()
             plugin.entries = tuple(_entries(plugin, module, manager))
         plugin.health = "ok"
     except (Exception, SystemExit) as error:
@@ -131,8 +137,6 @@ def load(plugin: Plugin, manager: pluggy.PluginManager) -> None:
         if module is not None and manager.has_plugin(plugin.full_name):
             manager.unregister(name=plugin.full_name)
     plugin.seconds = time.perf_counter() - start
-    if plugin.health == "broken" and os.environ.get("QSDK_STRICT") == "1":
-        raise plugin.failure()
 
 
 def _in_words(error: BaseException) -> str:

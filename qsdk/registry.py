@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import attrs
@@ -73,7 +73,7 @@ class Registry:
             raise UnknownNameError(f"no kind {kind!r}{did_you_mean(kind, KINDS)}")
         for plugin in self.plugins:
             self._load(plugin)
-        return sorted(e for p in self.plugins for e in p.entries if kind in (None, e.kind))
+        return _once(e for p in self.plugins for e in p.entries if kind in (None, e.kind))
 
     def conflicts(self) -> dict[tuple[str, str], list[Entry]]:
         """(kind, name) that more than one distribution claims, with the claims."""
@@ -107,6 +107,14 @@ def _split(name: str) -> tuple[str | None, str | None, str]:
     raise UnknownNameError(f"{name!r} has too many parts; write [distribution:][kind:]name")
 
 
+def _once(entries: Iterable[Entry]) -> list[Entry]:
+    """Each thing once, also when its module has several entry points; sorted."""
+    chosen: dict[tuple[str, str, type[Any]], Entry] = {}
+    for entry in sorted(entries, key=lambda e: e.plugin != e.name):  # that of its own name first
+        chosen.setdefault((entry.kind, entry.distribution, entry.target), entry)
+    return sorted(chosen.values())
+
+
 def _fits(entry: Entry, distribution: str | None, kind: str | None, short: str) -> bool:
     return (
         entry.name == short
@@ -138,8 +146,10 @@ def build(entry: Entry, options: dict[str, Any]) -> Any:
     given = {word: value for word, value in options.items() if word in fields}
     scheme = {word: value for word, value in options.items() if word in words}
     if scheme:
-        default = default_scheme(target)
-        given["scheme"] = given.get("scheme", default).replace(**scheme)
+        start = given.get("scheme", default_scheme(target))
+        if not isinstance(start, Scheme):
+            raise OptionError(f"scheme is {start!r}; give a Scheme, or its words: bits=4")
+        given["scheme"] = start.replace(**scheme)
     try:
         return target(**given)
     except QsdkError:

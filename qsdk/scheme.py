@@ -27,7 +27,8 @@ def _granularity(word: str) -> Granularity:
         return Granularity(word)
     except ValueError:
         raise SchemeError(
-            f"granularity {word!r} does not exist{did_you_mean(str(word), list(Granularity))}"
+            f"granularity {word!r} does not exist"
+            f"{did_you_mean(str(word), [known.value for known in Granularity])}"
         ) from None
 
 
@@ -59,7 +60,9 @@ class Scheme:
     def __attrs_post_init__(self) -> None:
         for word in ("bits", "axis", "group_size"):
             value = getattr(self, word)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+            if value is None and word == "group_size":
+                continue
+            if isinstance(value, bool) or not isinstance(value, int):
                 raise SchemeError(f"{word} is {value!r}; give a whole number")
         for word in ("signed", "symmetric", "narrow_range"):
             if not isinstance(getattr(self, word), bool):
@@ -175,7 +178,7 @@ class Slices:
         matrix = matrix.reshape(self.channels_first[0], self._length)
         whole = self._length // self._group * self._group
         parts = [matrix[:, :whole].reshape(-1, self._group), matrix[:, whole:]]
-        return [np.ascontiguousarray(part) for part in parts if part.shape[1]]
+        return [np.ascontiguousarray(part) for part in parts if part.size]
 
     def join(self, rows: Sequence[NDArray[Any]]) -> NDArray[Any]:
         """The inverse of :meth:`split`."""

@@ -14,7 +14,7 @@ from qsdk.affine import dequantize
 from qsdk.encodings.affine_onnx import DEQUANTIZE_AFFINE
 from qsdk.encodings.base import Arrays, Encoding, OnnxFunction, Values
 from qsdk.encodings.packing import pack, packed_size, unpack
-from qsdk.errors import EncodingError, SchemeError
+from qsdk.errors import EncodingError
 from qsdk.scheme import Scheme, Slices
 
 
@@ -22,6 +22,27 @@ def _read_only(array: NDArray[Any]) -> NDArray[Any]:
     view = array.view()
     view.flags.writeable = False
     return view
+
+
+def _check_on_grid(what: str, numbers: NDArray[Any], scheme: Scheme) -> None:
+    if numbers.size and not (scheme.qmin <= numbers.min() and numbers.max() <= scheme.qmax):
+        raise EncodingError(
+            f"{what} reach [{numbers.min()}, {numbers.max()}] "
+            f"but {scheme} holds [{scheme.qmin}, {scheme.qmax}]"
+        )
+
+
+def _flag(word: str, value: Any) -> bool:
+    if value not in (0, 1):
+        raise ValueError(f"{word} is {value!r}, not 0 or 1")
+    return bool(value)
+
+
+def _shape(lengths: Any) -> tuple[int, ...]:
+    whole = isinstance(lengths, list | tuple) and all(type(n) is int and n >= 0 for n in lengths)
+    if not whole or len(lengths) > 64 or math.prod(max(n, 1) for n in lengths) > 2**60:
+        raise ValueError(f"no array has the shape {lengths!r}")
+    return tuple(lengths)
 
 
 @attrs.frozen(eq=False)
@@ -53,15 +74,19 @@ class Affine(Encoding):
         zero_point: NDArray[Any],
         scheme: Scheme,
     ) -> Self:
-        """Pack ``codes``, one integer per value; they must lie on the grid of ``scheme``."""
-        if codes.size and not (scheme.qmin <= codes.min() and codes.max() <= scheme.qmax):
-            raise EncodingError(
-                f"codes reach [{codes.min()}, {codes.max()}] "
-                f"but {scheme} holds [{scheme.qmin}, {scheme.qmax}]"
-            )
-        packed = pack(codes.astype(scheme.dtype, copy=False), scheme.bits)
-        zero_point = np.asarray(zero_point).astype(scheme.dtype)
-        return cls(packed, np.asarray(scale, np.float32), zero_point, codes.shape, scheme)
+        """Pack ``codes``, one integer per value; everything must lie on the grid of ``scheme``."""
+        zero_point = np.asarray(zero_point)
+        _check_on_grid("codes", codes, scheme)
+        _check_on_grid("zero_points", zero_point, scheme)
+        encoding = cls(
+            pack(codes.astype(scheme.dtype, copy=False), scheme.bits),
+            np.array(scale, np.float32),
+            zero_point.astype(scheme.dtype),
+            codes.shape,
+            scheme,
+        )
+        encoding._check(Slices(scheme, codes.shape))
+        return encoding
 
     @property
     def codes(self) -> NDArray[Any]:
@@ -94,7 +119,7 @@ class Affine(Encoding):
     ) -> Self:
         try:
             packed, scale, zero_point = (arrays[n] for n in ("packed", "scale", "zero_point"))
-            flags = {w: bool(values[w]) for w in ("signed", "symmetric", "narrow_range")}
+            flags = {w: _flag(w, values[w]) for w in ("signed", "symmetric", "narrow_range")}
             scheme = Scheme(
                 bits=values["bits"],
                 granularity=values["granularity"],
@@ -102,18 +127,18 @@ class Affine(Encoding):
                 group_size=values["group_size"] or None,
                 **flags,
             )
-            shape = tuple(int(n) for n in values["shape"])
+            shape = _shape(values["shape"])
             slices = Slices(scheme, shape)
-        except (KeyError, TypeError, SchemeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise EncodingError(f"not an affine encoding: {error!r}") from None
         encoding = cls(packed, scale, zero_point, shape, scheme)
         encoding._check(slices)
+        if scheme.narrow_range:
+            _check_on_grid("codes", encoding.codes, scheme)
         return encoding
 
     def _check(self, slices: Slices) -> None:
         """Refuse arrays that cannot have come from a quantizer."""
-        if any(n < 0 for n in self.shape):
-            raise EncodingError(f"shape {self.shape} has a negative length")
         size = packed_size(math.prod(self.shape), self.scheme.bits)
         expected: dict[str, tuple[NDArray[Any], Any, tuple[int, ...]]] = {
             "packed": (self.packed, np.uint8, (size,)),
@@ -126,17 +151,14 @@ class Affine(Encoding):
                     f"{name} of {self.scheme} with shape {self.shape} is {np.dtype(dtype)} "
                     f"{shape}, not {array.dtype} {array.shape}"
                 )
-        if not np.all(np.isfinite(self.scale) & (self.scale > 0)):
-            raise EncodingError("a scale is zero, negative or not finite")
-        zero = self.zero_point
-        if np.any((zero < self.scheme.qmin) | (zero > self.scheme.qmax)):
-            raise EncodingError(
-                f"a zero_point lies outside [{self.scheme.qmin}, {self.scheme.qmax}]"
-            )
-        if self.scheme.symmetric and np.any(zero):
-            raise EncodingError("a zero_point is not 0 although the scheme is symmetric")
-        if self.scheme.narrow_range and self.codes.min(initial=0) < self.scheme.qmin:
-            raise EncodingError(f"a code is below {self.scheme.qmin}, the end of the narrow range")
+        sound = np.isfinite(self.scale) & (self.scale > 0)
+        if not sound.all():
+            worst = self.scale.flat[int(np.argmin(sound))]
+            raise EncodingError(f"a scale is {worst}; scales are finite and above 0")
+        _check_on_grid("zero_points", self.zero_point, self.scheme)
+        if self.scheme.symmetric and self.zero_point.any():
+            worst = self.zero_point.flat[int(np.argmax(self.zero_point != 0))]
+            raise EncodingError(f"a zero_point is {worst} although the scheme is symmetric")
 
     def onnx_function(self) -> OnnxFunction | None:
         """Unpacks any width; channels must be on axis 0."""

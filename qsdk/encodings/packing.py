@@ -26,6 +26,9 @@ def pack(codes: NDArray[Any], bits: int) -> NDArray[np.uint8]:
     >>> pack(np.int8([1, -1, 7]), 4).tolist()  # 0x1, 0xf | 0x7
     [241, 7]
     """
+    _check_bits(bits)
+    if codes.dtype not in (np.int8, np.uint8):
+        raise EncodingError(f"codes are {codes.dtype}; give int8 or uint8, one code each")
     flat = np.ascontiguousarray(codes).ravel()
     if native.available():
         return native.pack(flat, bits)
@@ -36,6 +39,7 @@ def pack(codes: NDArray[Any], bits: int) -> NDArray[np.uint8]:
 
 def unpack(packed: NDArray[np.uint8], count: int, bits: int, *, signed: bool) -> NDArray[Any]:
     """The inverse of :func:`pack`: ``count`` codes, int8 when signed, else uint8."""
+    _check_bits(bits)
     if packed.dtype != np.uint8 or packed.shape != (packed_size(count, bits),):
         raise EncodingError(
             f"{count} codes of {bits} bits take {packed_size(count, bits)} bytes of uint8, "
@@ -49,3 +53,8 @@ def unpack(packed: NDArray[np.uint8], count: int, bits: int, *, signed: bool) ->
         return codes
     sign = np.uint8(1 << (bits - 1))
     return ((codes ^ sign).astype(np.int16) - sign).astype(np.int8)
+
+
+def _check_bits(bits: int) -> None:
+    if not 1 <= bits <= 8:
+        raise EncodingError(f"bits is {bits}; codes have 1 to 8 bits")

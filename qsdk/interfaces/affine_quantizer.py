@@ -38,6 +38,10 @@ class AffineQuantizer(Quantizer):
         validator=[attrs.validators.gt(50), attrs.validators.le(100)],
     )
 
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        scale_and_zero_point(0, 0, self.scheme)  # refuses a scheme without an affine grid
+
     def quantize(self, weight: ArrayLike, *, layer: Layer | None = None) -> Affine:
         floats = np.asarray(weight)
         slices = Slices(self.scheme, floats.shape)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qsdk.encodings import Encoding
-from qsdk.errors import DataError, SchemeError
+from qsdk.errors import DataError, OptionError, SchemeError
 from qsdk.interfaces.model import Layer
 from qsdk.scheme import Granularity, Scheme, Slices
 
@@ -110,6 +110,8 @@ class Quantizer(abc.ABC):
             setattr(cls, "quantize", _with_input_policy(own))  # noqa: B010 (mypy: a method)
 
     def __attrs_post_init__(self) -> None:
+        if not isinstance(self.scheme, Scheme):
+            raise OptionError(f"scheme is {self.scheme!r}; give a Scheme, or its words: bits=4")
         refusal = self.capabilities.refusal(self.scheme)
         if refusal:
             raise SchemeError(f"{self.name} {refusal}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import socket
 from collections.abc import Iterator
@@ -55,9 +56,10 @@ def temporary(beside: Path) -> Iterator[tuple[BinaryIO, Path]]:
 def sweep(folder: Path) -> None:
     """Remove temporary files that dead processes of this machine have left in ``folder``."""
     host = socket.gethostname()
-    for leftover in folder.glob(f"{_PREFIX}{host}-*.tmp"):
-        owner = leftover.name.removeprefix(f"{_PREFIX}{host}-").split("-")[0]
-        if owner.isdigit() and not _alive(int(owner)):
+    ours = re.compile(re.escape(f"{_PREFIX}{host}-") + r"([0-9]{1,9})-[0-9a-f]+\.tmp")
+    for leftover in folder.glob(f"{_PREFIX}*.tmp"):
+        owner = ours.fullmatch(leftover.name)  # another host's name may begin like this one's
+        if owner and not _alive(int(owner[1])):
             with contextlib.suppress(OSError):
                 leftover.unlink()
 

@@ -55,12 +55,16 @@ class Container(Mapping[str, "Encoding | NDArray[Any]"]):
         self.file = TensorFile(path)
         self.metadata = self._document()
         self._encodings: dict[str, Any] = self.metadata.get("encodings", {})
-        parts = {f"{n}:{part}" for n, e in self._encodings.items() for part in e["arrays"]}
+        named = [f"{n}:{part}" for n, e in self._encodings.items() for part in e["arrays"]]
+        parts = set(named)
         missing = parts - set(self.file.tensors)
         if missing:
-            raise self._refuse(f"it lacks {sorted(missing)[0]!r}, which its header names")
-        self._names = [name for name in self.file.tensors if name not in parts]
-        self._names += self._encodings
+            raise self._refuse(f"it lacks {min(missing)!r}, which its header names")
+        plain = [name for name in self.file.tensors if name not in parts]
+        twice = set(plain) & set(self._encodings)
+        if twice or len(named) > len(parts):
+            raise self._refuse(f"its header names an array twice ({min(twice, default='a part')})")
+        self._names = [*plain, *self._encodings]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)

@@ -12,6 +12,7 @@ import json
 import math
 import shutil
 import struct
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,7 +22,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from qsdk.errors import FileRefusedError
+from qsdk.errors import DataError, FileRefusedError
 from qsdk.storage.atomic import temporary, write_atomic
 
 DTYPES: dict[str, np.dtype[Any]] = {
@@ -105,21 +106,20 @@ class TensorFile:
                     f"and a header at most {HEADER_LIMIT}"
                 )
             text = file.read(length)
+        if not text.startswith(b"{"):
+            raise self._refuse("its header does not begin with '{'")
         try:
-            header = json.loads(text, object_pairs_hook=self._no_name_twice)
+            header = json.loads(text.decode(), object_pairs_hook=self._no_name_twice)
         except (ValueError, RecursionError) as error:
             if isinstance(error, FileRefusedError):
                 raise
             raise self._refuse(f"its header is no JSON ({error})") from None
-        if not isinstance(header, dict):
-            raise self._refuse("its header is no JSON object")
         return header, 8 + length, size
 
     def _no_name_twice(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) < len(pairs):
-            names = [name for name, _ in pairs]
-            twice = next(name for name in names if names.count(name) > 1)
+            ((twice, _),) = Counter(name for name, _ in pairs).most_common(1)
             raise self._refuse(f"{twice!r} stands twice in its header")
         return found
 
@@ -135,12 +135,13 @@ class TensorFile:
             raise self._refuse(f"{name!r} lacks a dtype, a shape or two data_offsets") from None
         if not isinstance(dtype, str) or dtype not in DTYPES:
             raise self._refuse(f"{name!r} has dtype {dtype!r}; known: {', '.join(DTYPES)}")
-        if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape):
+        whole = isinstance(shape, list) and all(type(n) is int and n >= 0 for n in shape)
+        if not whole or len(shape) > 64 or math.prod(max(n, 1) for n in shape) > 2**60:
             raise self._refuse(f"{name!r} has shape {shape!r}")
         if not (type(start) is int and type(end) is int and 0 <= start <= end):
             raise self._refuse(f"{name!r} has data_offsets {entry['data_offsets']!r}")
         nbytes = math.prod(shape) * DTYPES[dtype].itemsize
-        if end - start != nbytes or len(shape) > 64:
+        if end - start != nbytes:
             raise self._refuse(
                 f"{name!r} of {dtype} {shape} takes {nbytes} bytes, not {end - start}"
             )
@@ -168,10 +169,10 @@ class TensorWriter:
     def add(self, name: str, array: NDArray[Any]) -> None:
         """Append one tensor."""
         if name in self._header or name == "__metadata__":
-            raise ValueError(f"tensor {name!r} was written already")
+            raise DataError(f"two tensors would be named {name!r}; rename one of them")
         dtype = array.dtype.newbyteorder("<") if array.dtype.byteorder == ">" else array.dtype
         if dtype not in NAMES:
-            raise ValueError(f"tensor {name!r} is {array.dtype}, which safetensors cannot hold")
+            raise DataError(f"tensor {name!r} is {array.dtype}, which safetensors cannot hold")
         start = self._data.tell()
         contiguous = np.ascontiguousarray(array, dtype)
         self._data.write(contiguous.reshape(-1).view(np.uint8).data)

@@ -12,10 +12,11 @@ from typing import Any
 import attrs
 import numpy as np
 import onnx
+import onnx.helper
 from numpy.typing import NDArray
 
+import qsdk
 from qsdk.encodings import Affine, Encoding, OnnxFunction, OnnxNode, pack
-from qsdk.scheme import Granularity
 from qsdk_plugins.onnx.constants import DOMAIN
 from qsdk_plugins.onnx.layout import Layout
 
@@ -28,7 +29,7 @@ def needed_opset(encoding: Encoding) -> int:
     """The opset in which the encoding has a standard form worth converting a model for."""
     if not isinstance(encoding, Affine) or encoding.scheme.bits not in (4, 8):
         return 13
-    blocked = encoding.scheme.granularity is Granularity.PER_GROUP
+    blocked = encoding.scheme.granularity is qsdk.Granularity.PER_GROUP
     return max(SINCE[encoding.scheme.bits], BLOCKS_SINCE if blocked else 13)
 
 
@@ -71,7 +72,7 @@ class Decoder:
     def _has_type(self, encoding: Affine) -> bool:
         """Whether DequantizeLinear can hold it; 4 bits in bytes when there is no better type."""
         scheme = encoding.scheme
-        if scheme.granularity is Granularity.PER_GROUP and self.opset < BLOCKS_SINCE:
+        if scheme.granularity is qsdk.Granularity.PER_GROUP and self.opset < BLOCKS_SINCE:
             return False
         if scheme.bits == 4 and self.opset < SINCE[4]:
             self.parts.notes.append(
@@ -87,9 +88,9 @@ class Decoder:
         codes, scale, zero_point = encoding.codes, encoding.scale, encoding.zero_point
         words: dict[str, int] = {}
         direct = layout.is_permutation
-        if scheme.granularity is Granularity.PER_CHANNEL:
+        if scheme.granularity is qsdk.Granularity.PER_CHANNEL:
             words = {"axis": layout.order[scheme.axis] if direct else scheme.axis}
-        elif scheme.granularity is Granularity.PER_GROUP:
+        elif scheme.granularity is qsdk.Granularity.PER_GROUP:
             direct = direct and len(layout.shape) == 2 and scheme.axis == 0
             codes = codes.reshape(layout.shape[0], -1)
             words = {"axis": 1, "block_size": min(scheme.group_size or 1, codes.shape[1])}

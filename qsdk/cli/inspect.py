@@ -1,0 +1,99 @@
+"""``qsdk inspect``: what is in a file, and who made it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from qsdk.cli.output import Output
+from qsdk.cli.text import by_reason, shape_text, size_text, some
+from qsdk.cli.verb import verb
+
+if TYPE_CHECKING:
+    from qsdk.interfaces import Layer, Model
+
+
+@verb("inspect")
+@click.argument("file", type=click.Path(path_type=Path))
+def command(output: Output, file: Path) -> None:
+    """Show the layers of FILE, their number formats and bytes, and who made it with what."""
+    from qsdk.pipeline import file_size, load
+
+    model = load(file)
+    layers = list(model.layers)
+    size = file_size(model)
+    output.document(
+        {
+            "file": file.name,
+            "format": model.format,
+            "file_bytes": size,
+            "inputs": list(model.inputs),
+            "outputs": list(model.outputs),
+            "layers": [_as_dict(layer) for layer in layers],
+            "skipped": dict(model.skipped),
+            "metadata": dict(model.metadata),
+            "notes": list(model.notes),
+        }
+    )
+    output.table(
+        ["layer", "operation", "shape", "stored", ">bytes"],
+        [
+            (x.name, x.operation or "-", shape_text(x.shape), x.stored, str(x.nbytes))
+            for x in layers
+        ],
+    )
+    output.say()
+    _say_totals(output, file, model, layers, size)
+    _say_maker(output, model.metadata, layers)
+
+
+def _as_dict(layer: Layer) -> dict[str, Any]:
+    return {
+        "name": layer.name,
+        "weight_name": layer.weight_name,
+        "operation": layer.operation,
+        "shape": layer.shape,
+        "stored": layer.stored,
+        "nbytes": layer.nbytes,
+    }
+
+
+def _say_totals(output: Output, file: Path, model: Model, layers: list[Layer], size: int) -> None:
+    import math
+
+    weights = sum(math.prod(layer.shape) for layer in layers)
+    nbytes = sum(layer.nbytes for layer in layers)
+    output.say(
+        f"{file.name}: {model.format}, {size_text(size)}; {len(layers)} layers, "
+        f"{weights} weights in {size_text(nbytes)} ({8 * nbytes / max(weights, 1):.2f} bits each)"
+    )
+    if model.inputs:
+        output.say(f"inputs: {', '.join(model.inputs)}; outputs: {', '.join(model.outputs)}")
+    for line in by_reason(model.skipped):
+        output.say(f"no layers: {line}")
+    for note in model.notes:
+        output.say(f"note: {note}")
+
+
+def _say_maker(output: Output, metadata: Mapping[str, Any], layers: list[Layer]) -> None:
+    """Who quantized it; a file says what it likes of itself, so nothing is taken for granted."""
+    if not metadata:
+        output.say("not written by qsdk")
+        return
+    output.say(f"quantized by qsdk {metadata.get('qsdk_version', 'of unknown version')}")
+    if "recipe" in metadata:
+        output.say(f"recipe: {json.dumps(metadata['recipe'])}")
+    made: dict[str, list[str]] = {}
+    for name in (layer.name for layer in layers):
+        try:
+            used = metadata["quantizers"][metadata["layers"][name]["quantizer"]]
+            with_what = f"{used['name']} of {used['origin']}, {json.dumps(used['options'])}"
+        except (KeyError, IndexError, TypeError):
+            continue
+        made.setdefault(with_what, []).append(name)
+    for with_what, names in made.items():
+        output.say(f"{some(names)}: {with_what}")

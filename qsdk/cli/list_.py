@@ -1,0 +1,67 @@
+"""``qsdk list``: everything registered."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from qsdk.cli.output import Output
+from qsdk.cli.verb import verb
+
+if TYPE_CHECKING:
+    from qsdk.plugins import Plugin
+
+
+@verb("list")
+@click.argument("kind", required=False)
+def command(output: Output, kind: str | None) -> None:
+    """Show everything registered; with KIND (quantizer, observer, ...) only these."""
+    from qsdk.registry import registry
+
+    entries = registry.entries(kind)
+    unhealthy = [p for p in registry.plugins if p.health in ("broken", "disabled")]
+    conflicts = {
+        key: [entry.full_name for entry in claims]
+        for key, claims in registry.conflicts().items()
+        if kind in (None, key[0])
+    }
+    output.document(
+        {
+            "entries": [
+                {
+                    "kind": e.kind,
+                    "name": e.name,
+                    "full_name": e.full_name,
+                    "distribution": e.distribution,
+                    "version": e.version,
+                    "plugin": e.plugin,
+                    "health": "ok",
+                }
+                for e in entries
+            ],
+            "unhealthy": [_as_dict(plugin) for plugin in unhealthy],
+            "conflicts": [
+                {"kind": key[0], "name": key[1], "claims": names}
+                for key, names in conflicts.items()
+            ],
+        }
+    )
+    rows = [(e.kind, e.name, e.distribution, e.version, "ok") for e in entries]
+    rows += [("plugin", p.name, p.distribution, p.version, p.health) for p in unhealthy]
+    output.table(["kind", "name", "distribution", "version", "health"], rows)
+    for plugin in unhealthy:
+        output.say(f"{plugin.health}: {plugin.full_name}: {plugin.reason}")
+    for (of_kind, name), names in conflicts.items():
+        output.say(f"conflict: {of_kind} {name!r} is claimed by {' and '.join(names)}")
+
+
+def _as_dict(plugin: Plugin) -> dict[str, Any]:
+    return {
+        "name": plugin.name,
+        "full_name": plugin.full_name,
+        "distribution": plugin.distribution,
+        "version": plugin.version,
+        "health": plugin.health,
+        "reason": plugin.reason,
+    }

@@ -1,0 +1,154 @@
+"""``qsdk quantize``: a model file in, a smaller one out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from qsdk.cli.output import Output
+from qsdk.cli.text import by_reason, decibels, shape_text, size_text
+from qsdk.cli.verb import verb
+
+if TYPE_CHECKING:
+    from qsdk.recipe import Recipe
+    from qsdk.report import Report
+
+FILE = click.Path(path_type=Path)
+
+
+@verb("quantize")
+@click.argument("model", type=FILE)
+@click.option("-o", "--output", "target", type=FILE, help="The file to write; may be MODEL.")
+@click.option("--method", help="A quantizer of `qsdk list quantizer`.  [default: squant]")
+@click.option("--bits", type=int, help="Bits per weight.  [default: the quantizer's own]")
+@click.option("--group-size", type=int, metavar="N", help="So many weights share one scale.")
+@click.option("--symmetric", is_flag=True, default=None, help="Keep zero_point at 0.")
+@click.option("--option", "options", multiple=True, metavar="KEY=VALUE",
+              help="An option of `qsdk describe METHOD`; may be repeated.")  # fmt: skip
+@click.option("--recipe", "recipe_file", type=FILE, help="A TOML file; words given here win.")
+@click.option("--include", multiple=True, metavar="GLOB", help="Only layers of these names.")
+@click.option("--exclude", multiple=True, metavar="GLOB", help="Leave these layers in float.")
+@click.option("--report", "report_file", type=FILE, help="Write an HTML report with plots.")
+@click.option("--dry-run", is_flag=True, help="Check everything, show the plan, write nothing.")
+@click.option("--min-sqnr", type=float, metavar="DB", help="Exit 3 if a layer is below this.")
+def command(
+    output: Output,
+    model: Path,
+    target: Path | None,
+    method: str | None,
+    options: tuple[str, ...],
+    recipe_file: Path | None,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    report_file: Path | None,
+    dry_run: bool,
+    min_sqnr: float | None,
+    **scheme_words: Any,
+) -> int:
+    """Write MODEL with its weights in few bits, and say what that cost, layer by layer.
+
+    \b
+    qsdk quantize net.onnx -o net-int4.onnx
+    qsdk quantize net.onnx -o net-int8.onnx --method rtn --bits 8 --exclude 'fc*'
+    """
+    from qsdk.cli.words import build_recipe
+
+    recipe = build_recipe(recipe_file, method, scheme_words, options, include, exclude)
+    if dry_run:
+        from qsdk.cli.dry_run import show_plan
+
+        show_plan(output, model, target, recipe)
+        return 0
+    if target is None:
+        raise click.UsageError("-o is missing: say which file to write (or --dry-run)")
+    report = _quantize(output, model, target, recipe, report_file)
+    missed = _missed(report, min_sqnr)
+    output.document({**report.to_dict(), **missed})
+    _show(output, report)
+    return _tell_missed(missed)
+
+
+def _quantize(
+    output: Output, model: Path, target: Path, recipe: Recipe, report_file: Path | None
+) -> Report:
+    from qsdk.pipeline import quantize_file
+
+    if report_file is not None:
+        from qsdk.html_report import check_report
+
+        check_report(report_file)
+    with output.progress("quantizing") as progress:
+        report = quantize_file(model, target, recipe, progress=progress)
+    if report_file is not None:
+        try:
+            _write_report(model, recipe, report, report_file)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"{target} was written, {report_file} was not") from None
+    return report
+
+
+def _write_report(model: Path, recipe: Recipe, report: Report, file: Path) -> None:
+    import shlex
+
+    from qsdk.cli.histograms import code_histograms
+    from qsdk.html_report import write_report
+
+    words: tuple[str, ...] = click.get_current_context().obj or ()
+    histograms = code_histograms(model, recipe, [layer.name for layer in report.worst])
+    write_report(file, report, histograms, shlex.join(["qsdk", *words]))
+
+
+def _missed(report: Report, min_sqnr: float | None) -> dict[str, Any]:
+    """What ``--json`` adds when layers are below the limit; empty when none is."""
+    from qsdk.cli.failures import as_dict
+    from qsdk.errors import QualityError
+
+    limit = float("-inf") if min_sqnr is None else min_sqnr
+    below = [layer for layer in report.layers if layer.sqnr_db < limit]
+    if not below:
+        return {}
+    named = ", ".join(f"{layer.name} ({layer.sqnr_db:.3f} dB)" for layer in below)
+    error = QualityError(
+        f"{len(below)} of {len(report.layers)} layers are below {limit:g} dB: {named}; "
+        f"{report.output} was written: give these layers more bits, or --exclude them"
+    )
+    return {"below": [layer.name for layer in below], "error": as_dict(error)}
+
+
+def _tell_missed(missed: dict[str, Any]) -> int:
+    if not missed:
+        return 0
+    click.echo(f"error: {missed['error']['message']}", err=True)
+    return int(missed["error"]["exit_status"])
+
+
+def _show(output: Output, report: Report) -> None:
+    output.table(
+        ["layer", "shape", "from -> to", ">bytes", ">SQNR dB", ">max error"],
+        [
+            (
+                layer.name,
+                shape_text(layer.shape),
+                f"{layer.stored_before} -> {layer.stored_after}",
+                f"{layer.nbytes_before} -> {layer.nbytes_after}",
+                decibels(layer.sqnr_db),
+                f"{layer.max_error:.3g}",
+            )
+            for layer in report.layers
+        ],
+    )
+    output.say()
+    output.say(report.summary())
+    worst = ", ".join(f"{layer.name} ({decibels(layer.sqnr_db)} dB)" for layer in report.worst)
+    output.say(f"worst: {worst}")
+    for line in by_reason(report.kept):
+        output.say(f"kept: {line}")
+    for note in report.notes:
+        output.say(f"note: {note}")
+    before, after = report.file_bytes_before, report.file_bytes_after
+    output.say(
+        f"{report.source} {size_text(before)} -> {report.output} {size_text(after)} "
+        f"({before / max(after, 1):.2f}x)"
+    )

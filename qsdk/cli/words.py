@@ -1,0 +1,74 @@
+"""A recipe from words of the command line, on top of a recipe file."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qsdk.errors import OptionError
+
+if TYPE_CHECKING:
+    from qsdk.recipe import Recipe
+
+
+def parse_value(text: str) -> Any:
+    """A value as TOML has it; what is none is text.
+
+    >>> [parse_value(text) for text in ("4", "0.5", "true", "mse", "[1, 2]")]
+    [4, 0.5, True, 'mse', [1, 2]]
+    """
+    try:
+        value = tomllib.loads(f"value = {text}") if "\n" not in text else {}
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return text
+    found = value.get("value")
+    return found if isinstance(found, (bool, int, float, str, list)) else text
+
+
+def parse_options(texts: Sequence[str]) -> dict[str, Any]:
+    """``key=value`` texts as a table."""
+    options: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not (equals and key):
+            raise OptionError(f"--option {text!r} has no '='; write --option key=value")
+        _add(options, key.strip(), parse_value(value.strip()))
+    return options
+
+
+def build_recipe(
+    file: Path | None,
+    method: str | None,
+    scheme_words: Mapping[str, Any],
+    option_texts: Sequence[str],
+    include: Sequence[str],
+    exclude: Sequence[str],
+) -> Recipe:
+    """The recipe of ``file``, or the default one, with what the command line says instead.
+
+    ``include`` takes the place of the recipe's; ``exclude`` comes on top of it.
+    """
+    import attrs
+
+    from qsdk.recipe import Recipe
+
+    base = Recipe.from_file(file) if file else Recipe()
+    options = parse_options(option_texts)
+    for word, value in scheme_words.items():
+        if value is not None:
+            _add(options, word, value)
+    return attrs.evolve(
+        base,
+        method=method or base.method,
+        options={**base.options, **options},
+        include=tuple(include) or base.include,
+        exclude=(*base.exclude, *exclude),
+    )
+
+
+def _add(options: dict[str, Any], word: str, value: Any) -> None:
+    if options.get(word, value) != value:
+        raise OptionError(f"{word} is given as {options[word]!r} and as {value!r}; say it once")
+    options[word] = value

@@ -1,0 +1,113 @@
+"""What a run is going to do, and every problem it would meet, before any of it is done."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from qsdk.errors import NothingQuantizedError, PreflightError, QsdkError, RecipeError
+from qsdk.interfaces import Layer, Model, Quantizer
+from qsdk.recipe import Recipe
+from qsdk.registry import build, registry
+from qsdk.scheme import Slices
+
+
+@attrs.frozen
+class Task:
+    """One layer and what quantizes it; ``origin`` is the quantizer's distribution and version."""
+
+    layer: Layer
+    quantizer: Quantizer
+    origin: str
+
+
+@attrs.frozen
+class Plan:
+    """What a run is going to do: found whole before any of it is done."""
+
+    work: tuple[Task, ...]
+    kept: Mapping[str, str]
+
+
+def make_plan(model: Model, recipe: Recipe, output: Path | None = None) -> Plan:
+    """Choose a quantizer for each layer; every problem of the whole run is reported at once."""
+    work: list[Task] = []
+    kept: dict[str, str] = dict(model.skipped)
+    problems = [
+        f"pattern {pattern!r} matches no layer (`qsdk inspect` lists them)"
+        for pattern in recipe.unused_patterns(model.layers)
+        if pattern != "*"
+    ]
+    for layer in model.layers:
+        choice = recipe.choice(layer)
+        if choice is None:
+            kept[layer.name] = "left out by the recipe"
+        elif not layer.is_float:
+            kept[layer.name] = f"already {layer.stored}"
+        else:
+            try:
+                work.append(_task(layer, model, *choice))
+            except QsdkError as error:
+                problems.append(f"{layer.name}: {error}")
+    if output is not None:
+        problems += _output_problems(model, output)
+    if problems:
+        raise PreflightError(list(dict.fromkeys(problems)))
+    if not work:
+        raise NothingQuantizedError(_why_nothing(kept))
+    return Plan(tuple(work), kept)
+
+
+def _task(layer: Layer, model: Model, method: str, options: Mapping[str, Any]) -> Task:
+    entry = registry.find(_quantizer_name(method))
+    quantizer: Quantizer = build(entry, dict(options))
+    Slices(quantizer.scheme, layer.shape)
+    if "graph" in model.has and quantizer.scheme.axis != 0:
+        raise RecipeError(
+            f"axis is {quantizer.scheme.axis}; layers of a {model.format} model have their "
+            "output channels on axis 0, whatever the file's layout"
+        )
+    lacking = quantizer.capabilities.needs - model.has
+    if lacking:
+        raise RecipeError(
+            f"{method} needs {', '.join(sorted(lacking))}, which {model.format} lacks"
+        )
+    return Task(layer, quantizer, entry.origin)
+
+
+def _quantizer_name(method: str) -> str:
+    return method if "quantizer:" in method else ":".join(_with_kind(method))
+
+
+def _with_kind(method: str) -> list[str]:
+    *distribution, name = method.split(":")
+    return [*distribution, "quantizer", name]
+
+
+def _why_nothing(kept: Mapping[str, str]) -> str:
+    reasons = "; ".join(f"{name}: {reason}" for name, reason in list(kept.items())[:5])
+    return f"no layer would be quantized ({reasons or 'the model has no weights'})"
+
+
+def _output_problems(model: Model, output: Path) -> list[str]:
+    """What would only fail at the end."""
+    problems = []
+    if output.suffix.lower() != model.suffix:
+        problems.append(
+            f"a {model.format} model is written as {model.suffix}, so -o cannot be {output.name!r}"
+        )
+    folder = output.resolve().parent
+    if not folder.is_dir():
+        problems.append(f"there is no folder {str(folder)!r}")
+    elif not os.access(folder, os.W_OK):
+        problems.append(f"the folder {str(folder)!r} cannot be written to")
+    elif output.is_dir():
+        problems.append(f"{output.name!r} is a folder")
+    elif shutil.disk_usage(folder).free < sum(layer.nbytes for layer in model.layers) // 2:
+        problems.append(f"the disk of {str(folder)!r} has less than half the model's size left")
+    return problems

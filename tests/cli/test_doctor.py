@@ -1,0 +1,83 @@
+"""``qsdk doctor``: 0 when healthy, 5 when a plugin is broken, 1 when something fails."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from qsdk.cli import selftest
+
+
+def test_a_healthy_installation(run, native):
+    text = run("doctor").stdout
+    assert "C extension: ok" in text and "self-test: ok" in text and "all is well" in text
+    assert "onnxruntime" in text and "matplotlib" in text and "squant" in text
+
+
+def test_the_document(run):
+    document = run("doctor", "--json").document
+    assert document["healthy"] is True and document["platform"]["numpy"] == np.__version__
+    plugins = {plugin["name"]: plugin for plugin in document["plugins"]}
+    assert plugins["rtn"]["health"] == "ok" and plugins["rtn"]["seconds"] >= 0
+    assert plugins["rtn"]["provides"] == ["qsdk:quantizer:rtn"]
+    extras = {row["package"]: row["extra"] for row in document["extras"]}
+    assert extras["onnx"] == "onnx" and extras["matplotlib"] == "report"
+    assert "pytest" not in extras
+
+
+def test_without_the_extension_it_warns(run, without_native):
+    text = run("doctor").stdout
+    assert "C extension: warning" in text and "switched off by QSDK_DISABLE_NATIVE" in text
+    assert "self-test: skipped" in text
+
+
+def test_without_the_extension_it_fails_when_it_is_required(run, without_native, monkeypatch):
+    monkeypatch.setenv("QSDK_REQUIRE_NATIVE", "1")
+    document = run("doctor", "--json", status=1).document
+    assert document["native"]["health"] == "failed" and document["healthy"] is False
+
+
+def test_a_broken_plugin_is_shown_with_its_traceback(spawn, plugin):
+    site = plugin("shaky", "import no_such_module\n")
+    status, text, errors = spawn("doctor", PYTHONPATH=site)
+    assert status == 5 and errors == ""
+    assert "ModuleNotFoundError: No module named 'no_such_module'" in text
+    assert "shaky.py" in text and "Traceback" in text and "squant" in text
+    assert "broken: shaky:shaky (QSDK_DISABLE_PLUGINS turns one off)" in text
+    status, _, _ = spawn("doctor", PYTHONPATH=site, QSDK_DISABLE_PLUGINS="shaky")
+    assert status == 0
+
+
+def test_strict_mode_does_not_stop_the_doctor(spawn, plugin):
+    site = plugin("shaky", "1 / 0\n")
+    status, text, _ = spawn("doctor", "--json", PYTHONPATH=site, QSDK_STRICT=1)
+    plugins = {plugin["name"]: plugin["health"] for plugin in json.loads(text)["plugins"]}
+    assert status == 5
+    assert plugins.pop("shaky") == "broken" and set(plugins.values()) == {"ok"}
+
+
+def test_a_self_test_that_differs_fails(run, native, monkeypatch):
+    monkeypatch.setattr(selftest, "_same", lambda a, b: False)
+    text = run("doctor", status=1).stdout
+    assert "self-test: failed, int2 per_channel differs between C and numpy" in text
+
+
+def test_the_self_test_can_see_a_difference(native, monkeypatch):
+    real = native.squant
+
+    def off_by_one(rows, *rest, **words):
+        codes = real(rows, *rest, **words)
+        codes.reshape(-1)[0] += 1 if codes.reshape(-1)[0] < 1 else -1
+        return codes
+
+    monkeypatch.setattr(native, "squant", off_by_one)
+    assert selftest.self_test()["health"] == "failed"
+
+
+def test_the_self_test_leaves_the_environment_as_it_was(native, monkeypatch):
+    import os
+
+    monkeypatch.delenv("QSDK_DISABLE_NATIVE", raising=False)
+    selftest.self_test()
+    assert "QSDK_DISABLE_NATIVE" not in os.environ and native.available()

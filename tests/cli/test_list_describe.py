@@ -1,0 +1,113 @@
+"""``qsdk list`` and ``qsdk describe``: what is registered, and what it takes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import qsdk
+from qsdk.cli.options import options_of
+
+BROKEN = "raise RuntimeError('no good')\n"
+
+CLAIM = """
+    from typing import ClassVar
+    import attrs, qsdk
+
+    @attrs.frozen(kw_only=True)
+    class Claim(qsdk.Quantizer):
+        name: ClassVar[str] = "rtn"
+        capabilities: ClassVar = qsdk.Capabilities(bits={4})
+        def quantize(self, weight, *, layer=None):
+            raise NotImplementedError
+
+    @qsdk.hookimpl
+    def qsdk_quantizers():
+        return [Claim]
+"""
+
+
+def test_list_names_every_entry_with_its_origin(run):
+    text = run("list").stdout
+    document = run("list", "--json").document
+    assert {e["name"] for e in document["entries"]} >= {"squant", "rtn", "minmax", "onnx"}
+    for entry in qsdk.registry.entries():
+        row = next(r for r in document["entries"] if r["full_name"] == entry.full_name)
+        assert row["version"] == entry.version and row["health"] == "ok"
+        assert entry.name in text
+    assert document["unhealthy"] == document["conflicts"] == []
+
+
+def test_list_of_one_kind(run):
+    entries = run("list", "quantizer", "--json").document["entries"]
+    assert {entry["kind"] for entry in entries} == {"quantizer"}
+    assert "did you mean 'quantizer'?" in run("list", "quantizers", status=2).stderr
+
+
+def test_a_broken_plugin_is_listed_with_its_reason_and_hinders_nothing(spawn, plugin):
+    site = plugin("shaky", BROKEN)
+    status, text, _ = spawn("list", PYTHONPATH=site)
+    assert status == 0 and "squant" in text
+    assert "broken: shaky:shaky: RuntimeError: no good" in text
+    status, text, _ = spawn("list", "--json", PYTHONPATH=site)
+    (plugin,) = json.loads(text)["unhealthy"]
+    assert (plugin["name"], plugin["version"], plugin["health"]) == ("shaky", "1.5", "broken")
+    status, _, text = spawn("describe", "shaky", PYTHONPATH=site)
+    assert status == 5 and "no good" in text and text.count("\n") == 1
+
+
+def test_a_plugin_that_prints_does_not_spoil_the_document(spawn, plugin):
+    site = plugin("noisy", "print('HELLO')\nraise SystemExit\n")
+    status, text, errors = spawn("list", "--json", PYTHONPATH=site)
+    assert status == 0 and json.loads(text)["unhealthy"][0]["name"] == "noisy"
+    assert "HELLO" in errors
+
+
+def test_a_disabled_plugin_is_listed(spawn):
+    status, text, _ = spawn("list", QSDK_DISABLE_PLUGINS="minmax")
+    assert status == 0 and "disabled: qsdk:minmax: named in QSDK_DISABLE_PLUGINS" in text
+
+
+def test_a_name_claimed_twice_is_a_conflict_that_names_both(spawn, plugin):
+    site = plugin("rival", CLAIM)
+    status, text, _ = spawn("list", PYTHONPATH=site)
+    assert status == 0
+    assert "conflict: quantizer 'rtn' is claimed by qsdk:quantizer:rtn and rival" in text
+
+
+def test_describe_shows_options_limits_paper_and_an_example(run):
+    text = run("describe", "squant").stdout
+    assert "squant: quantizer of qsdk" in text and "Rounds, then flips" in text
+    assert "arXiv:2202.07471" in text and "int4 per_channel" in text
+    assert "> 50, <= 100" in text and "E or EK or EC or EKC" in text
+    assert "example: qsdk quantize net.onnx -o net-int4.onnx --method squant --bits 4" in text
+
+
+@pytest.mark.parametrize("entry", qsdk.registry.entries(), ids=lambda entry: entry.full_name)
+def test_everything_registered_can_be_described_by_its_full_name(run, entry):
+    document = run("describe", entry.full_name, "--json").document
+    assert document["full_name"] == entry.full_name and document["example"]
+    if entry.kind == "quantizer":
+        for option in document["options"]:
+            assert option["meaning"], f"{entry.name}: {option['name']} says nothing of itself"
+
+
+def test_the_example_of_a_quantizer_runs(run, digits, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.onnx").write_bytes(digits.read_bytes())
+    example = run("describe", "rtn", "--json").document["example"]
+    run(*example.split()[1:])
+    assert (tmp_path / "net-int8.onnx").exists()
+
+
+def test_the_defaults_described_are_those_that_are_used():
+    quantizer = qsdk.registry.get("squant")
+    for option in options_of(type(quantizer)):
+        home = quantizer if hasattr(quantizer, option.name) else quantizer.scheme
+        assert getattr(home, option.name) == option.default
+
+
+def test_unknown_and_misspelt_names(run):
+    result = run("describe", "sqaunt", status=2)
+    assert "no plugin named 'sqaunt'; did you mean 'squant'?" in result.stderr
