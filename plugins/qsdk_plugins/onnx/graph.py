@@ -10,7 +10,8 @@ import onnx
 from qsdk.interfaces import Layer
 from qsdk_plugins.onnx.constants import Constants, attributes
 from qsdk_plugins.onnx.layout import SLOTS, Layout, Slot
-from qsdk_plugins.onnx.reading import TensorReader, nbytes
+from qsdk_plugins.onnx.reading import TensorReader
+from qsdk_plugins.onnx.skeleton import nbytes
 
 
 @attrs.frozen(eq=False)

@@ -18,7 +18,8 @@ from qsdk.encodings import Encoding
 from qsdk.errors import DataError, MissingExtraError, QsdkError
 from qsdk.interfaces import Layer, Model
 from qsdk_plugins.onnx.graph import Graph
-from qsdk_plugins.onnx.reading import TensorReader, is_external, nbytes
+from qsdk_plugins.onnx.reading import TensorReader
+from qsdk_plugins.onnx.skeleton import is_external, nbytes
 from qsdk_plugins.onnx.writing import read_metadata, rewrite
 
 INLINE_LIMIT = 2**30  # bytes of constants above which a model gets a data file beside it

@@ -6,7 +6,7 @@ lead elsewhere, so external data is resolved and bounded here, before anybody el
 
 from __future__ import annotations
 
-import math
+import mmap
 import os
 import stat
 from pathlib import Path
@@ -20,6 +20,7 @@ import onnx.numpy_helper
 from numpy.typing import NDArray
 
 from qsdk.errors import FileRefusedError
+from qsdk_plugins.onnx.skeleton import is_external, nbytes, without_data
 
 FILE_LIMIT = 2**31 - 1  # what protobuf can hold; larger models keep their weights outside
 
@@ -30,12 +31,13 @@ def read_proto(path: Path) -> onnx.ModelProto:
     if size > FILE_LIMIT:
         raise FileRefusedError(f"{path.name} has {size} bytes; an ONNX file has at most 2 GiB")
     try:
-        proto: onnx.ModelProto = onnx.load_model(path, format="protobuf", load_external_data=False)
+        proto = onnx.ModelProto()
+        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            proto.ParseFromString(memoryview(data))
         if not proto.graph.node and not proto.graph.initializer:
             raise ValueError("it holds no graph")
         _check_names(proto.graph)
-        if not any(is_external(tensor) for tensor in proto.graph.initializer):
-            onnx.checker.check_model(proto)
+        onnx.checker.check_model(without_data(proto)[0])
     except Exception as error:  # protobuf and the checker raise types of their own
         reason = " ".join(str(error).split())[:200]
         raise FileRefusedError(f"{path.name} is no sound ONNX model: {reason}") from None
@@ -52,11 +54,6 @@ def _check_names(graph: onnx.GraphProto) -> None:
     wrong = next((name for name in names if not isinstance(name, str)), None)
     if wrong is not None:
         raise ValueError(f"the name {wrong!r} is not UTF-8")
-
-
-def is_external(tensor: onnx.TensorProto) -> bool:
-    """Whether the tensor's data lies in another file."""
-    return bool(tensor.data_location == tensor.EXTERNAL)
 
 
 @attrs.frozen
@@ -137,14 +134,3 @@ class TensorReader:
     def _refuse(self, name: str, reason: str) -> FileRefusedError:
         where = self.path.name if self.path else "the model"
         return FileRefusedError(f"{where}: tensor {name!r} is refused: {reason}")
-
-
-def nbytes(tensor: onnx.TensorProto) -> int:
-    """Bytes of the tensor's data, sub-byte types packed."""
-    count: int = math.prod(tensor.dims)
-    kind = onnx.TensorProto.DataType.Name(tensor.data_type)
-    bits = {"INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "INT2": 2, "UINT2": 2}.get(kind)
-    if bits:
-        return (count * bits + 7) // 8
-    itemsize: int = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-    return count * itemsize

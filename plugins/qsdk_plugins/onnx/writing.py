@@ -15,11 +15,10 @@ from qsdk.errors import FileRefusedError
 from qsdk_plugins.onnx.constants import DOMAIN
 from qsdk_plugins.onnx.decoding import Decoder, Parts, needed_opset
 from qsdk_plugins.onnx.graph import Graph, Weight
-from qsdk_plugins.onnx.reading import is_external, nbytes
+from qsdk_plugins.onnx.skeleton import copy_model, without_data
 
 METADATA_KEY = "qsdk"
 OLDEST = 13  # the first opset in which channels have scales of their own
-LARGE = 1024  # bytes from which a constant is data and not a shape
 
 
 def rewrite(
@@ -63,33 +62,6 @@ def skeleton(graph: Graph, replaced: list[Weight]) -> onnx.ModelProto:
     proto = onnx.ModelProto()
     copy_model(graph.proto, proto, lambda field, name: name not in dropped.get(field, ()))
     return proto
-
-
-def copy_model(
-    source: onnx.ModelProto, target: onnx.ModelProto, keep: Callable[[str, str], bool]
-) -> None:
-    """Copy a model, without copying what its graph is not to keep.
-
-    keep : asked with the graph's field ("node", "initializer", ...) and the name of the item,
-        for a node that of its first output
-    """
-    for from_, to in ((source, target), (source.graph, target.graph)):
-        for field, value in from_.ListFields():
-            if field.name == "graph":
-                continue
-            if not field.is_repeated:
-                setattr(to, field.name, value)
-            elif from_ is source:
-                getattr(to, field.name).extend(value)
-            else:
-                kept = (item for item in value if keep(field.name, _item_name(item)))
-                getattr(to, field.name).extend(kept)
-
-
-def _item_name(item: Any) -> str:
-    if isinstance(item, onnx.NodeProto):
-        return item.output[0] if item.output else ""
-    return str(getattr(item, "name", ""))
 
 
 def _only_for(graph: Graph, tensors: set[str]) -> tuple[list[onnx.NodeProto], set[str]]:
@@ -136,22 +108,17 @@ def with_opset(
         return proto, []
     if proto.functions:
         return proto, [f"not converted to opset {needed}: it has functions of its own"]
-    held = [t for t in proto.graph.initializer if is_external(t) or nbytes(t) > LARGE]
-    types = {tensor.name: (tensor.data_type, tuple(tensor.dims)) for tensor in held}
-    types |= {weight.tensor: (weight.data_type, weight.layout.file_shape) for weight in replaced}
-    light = onnx.ModelProto()
-    copy_model(proto, light, lambda field, name: field != "initializer" or name not in types)
-    for name, (data_type, shape) in types.items():
-        if not any(info.name == name for info in light.graph.input):
-            light.graph.input.append(onnx.helper.make_tensor_value_info(name, data_type, shape))
+    missing = {w.tensor: (w.data_type, w.layout.file_shape) for w in replaced}
+    light, held = without_data(proto, missing)
     try:
         converted: onnx.ModelProto = onnx.version_converter.convert_version(light, needed)
         onnx.checker.check_model(converted)
     except Exception as error:  # the converter raises RuntimeError and types of its own
         reason = " ".join(str(error).split())[:120]
         return proto, [f"the model could not be converted to opset {needed}: {reason}"]
-    own_inputs = {info.name for info in proto.graph.input}
-    inputs = [i for i in converted.graph.input if i.name in own_inputs or i.name not in types]
+    own = {info.name for info in proto.graph.input}
+    stand_ins = {*missing, *(tensor.name for tensor in held)} - own
+    inputs = [info for info in converted.graph.input if info.name not in stand_ins]
     del converted.graph.input[:]
     converted.graph.input.extend(inputs)
     converted.graph.initializer.extend(held)
