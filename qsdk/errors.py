@@ -116,3 +116,26 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if near:
         return "; did you mean " + " or ".join(repr(n) for n in near) + "?"
     return "; known: " + (", ".join(names) or "none")
+
+
+def some(names: Iterable[str], most: int = 5) -> str:
+    """The first few of many names.
+
+    >>> some("abc", most=2)
+    'a, b and 1 more'
+    """
+    listed = list(names)
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + more
+
+
+def grouped(reasons: Iterable[tuple[str, str]]) -> list[str]:
+    """From (name, reason) one line for all names of which the same is to be said.
+
+    >>> grouped([("conv1", "too small"), ("fc", "odd"), ("conv2", "too small")])
+    ['conv1, conv2: too small', 'fc: odd']
+    """
+    names: dict[str, list[str]] = {}
+    for name, reason in reasons:
+        names.setdefault(reason, []).append(name)
+    return [f"{some(which)}: {reason}" for reason, which in names.items()]

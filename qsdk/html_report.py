@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import platform
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -30,17 +31,23 @@ NO_HISTOGRAMS = (
 )
 
 
-def check_report(path: Path) -> None:
+def check_report(path: Path, *others: Path | None) -> None:
     """Find out before long work whether :func:`write_report` can write ``path``.
 
+    others : files of the same run that the report must not take the place of
     Raises MissingExtraError without matplotlib, OptionError where no file can be.
     """
     if find_spec("matplotlib") is None:
         raise MissingExtraError("matplotlib", "report")
-    if not path.resolve().parent.is_dir():
-        raise OptionError(f"--report {str(path)!r}: there is no folder {str(path.parent)!r}")
+    folder = path.resolve().parent
+    if not folder.is_dir():
+        raise OptionError(f"--report {str(path)!r}: there is no folder {str(folder)!r}")
+    if not os.access(folder, os.W_OK):
+        raise OptionError(f"--report {str(path)!r}: the folder cannot be written to")
     if path.is_dir():
         raise OptionError(f"--report {str(path)!r} is a folder; give a file name")
+    if path.resolve() in {other.resolve() for other in others if other}:
+        raise OptionError(f"--report {str(path)!r} is the model's own file; give another name")
 
 
 def write_report(

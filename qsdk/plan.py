@@ -10,7 +10,13 @@ from typing import Any
 
 import attrs
 
-from qsdk.errors import NothingQuantizedError, PreflightError, QsdkError, RecipeError
+from qsdk.errors import (
+    NothingQuantizedError,
+    PreflightError,
+    QsdkError,
+    RecipeError,
+    grouped,
+)
 from qsdk.interfaces import Layer, Model, Quantizer
 from qsdk.recipe import Recipe
 from qsdk.registry import build, registry
@@ -40,9 +46,10 @@ def make_plan(model: Model, recipe: Recipe, output: Path | None = None) -> Plan:
     kept: dict[str, str] = dict(model.skipped)
     problems = [
         f"pattern {pattern!r} matches no layer (`qsdk inspect` lists them)"
-        for pattern in recipe.unused_patterns(model.layers)
+        for pattern in dict.fromkeys(recipe.unused_patterns(model.layers))
         if pattern != "*"
     ]
+    refused: list[tuple[str, str]] = []
     for layer in model.layers:
         choice = recipe.choice(layer)
         if choice is None:
@@ -53,11 +60,12 @@ def make_plan(model: Model, recipe: Recipe, output: Path | None = None) -> Plan:
             try:
                 work.append(_task(layer, model, *choice))
             except QsdkError as error:
-                problems.append(f"{layer.name}: {error}")
+                refused.append((layer.name, str(error)))
+    problems += grouped(refused)
     if output is not None:
         problems += _output_problems(model, output)
     if problems:
-        raise PreflightError(list(dict.fromkeys(problems)))
+        raise PreflightError(problems)
     if not work:
         raise NothingQuantizedError(_why_nothing(kept))
     return Plan(tuple(work), kept)

@@ -120,7 +120,8 @@ class Report:
     def summary(self) -> str:
         """The totals in one line."""
         return (
-            f"{len(self.layers)} layers quantized, {len(self.kept)} kept; weights "
+            f"{len(self.layers)} layer{'s' * (len(self.layers) != 1)} quantized, "
+            f"{len(self.kept)} kept; weights "
             f"{self.ratio:.2f}x smaller, {self.bits_per_weight:.2f} bits per weight, "
             f"{self.seconds:.2f} s"
         )

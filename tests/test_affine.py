@@ -152,6 +152,14 @@ def test_the_zero_point_lies_on_the_grid(scheme):
 
 
 @on_every_scheme
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
+def test_a_range_that_no_float32_holds_still_gives_a_grid(scheme):
+    for ends in [(-1e300, 1e300), (-1e39, 0), (0, 1e39)]:
+        scale, zero_point = grid_of(*ends, scheme)
+        assert 0 < scale <= LARGEST and scheme.qmin <= zero_point <= scheme.qmax
+
+
+@on_every_scheme
 def test_a_range_of_zeros_gets_scale_1(scheme):
     scale, zero_point = grid_of(0.0, 0.0, scheme)
     assert scale == 1
@@ -214,9 +222,7 @@ def test_one_bit_has_no_symmetric_grid():
 def test_saturation_happens_exactly_where_rounding_leaves_the_grid(x, number):
     scheme = SCHEMES[number]
     codes = quantize(x, np.float32(0.5), np.int32(0), scheme)
-    outside = [
-        not scheme.qmin <= round(Fraction(float(v)) * 2) <= scheme.qmax for v in x.ravel()
-    ]
+    outside = [not scheme.qmin <= round(Fraction(float(v)) * 2) <= scheme.qmax for v in x.ravel()]
     at_end = (codes != np.rint(x * 2)).ravel()
     assert at_end.tolist() == outside
 

@@ -189,7 +189,7 @@ def test_a_missing_value_is_refused_by_name(word):
 
 def test_a_symmetric_encoding_with_a_zero_point_is_refused():
     arrays = edited("zero_point", 1, 3, symmetric=True)
-    with pytest.raises(EncodingError, match="a zero_point is 3 although .* symmetric"):
+    with pytest.raises(EncodingError, match=r"a zero_point is 3 although .* symmetric"):
         Affine.from_arrays(*tampered(arrays, symmetric=True))
 
 

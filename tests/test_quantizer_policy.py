@@ -189,7 +189,9 @@ def test_a_value_that_is_not_finite_is_refused_with_its_position(name, value, po
     with pytest.raises(DataError, match=named):
         encode(name, weight)
     weight[5, 2, 2, 2] = np.nan  # the first one is named
-    with pytest.raises(DataError, match=named.replace("-inf", "nan") if position[0] == 5 else named):
+    with pytest.raises(
+        DataError, match=named.replace("-inf", "nan") if position[0] == 5 else named
+    ):
         encode(name, weight)
 
 

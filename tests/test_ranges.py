@@ -90,6 +90,13 @@ def test_mse_equals_a_search_in_exact_fractions(either, scheme):
     assert list(zip(low.tolist(), high.tolist(), strict=True)) == expected
 
 
+@pytest.mark.parametrize("seed", [25, 28])
+def test_mse_searches_each_end_again_once_the_other_has_moved(either, seed):
+    row = np.random.default_rng(seed).standard_t(2, (1, 12)).astype(np.float32)
+    low, high = find_range(row, AFFINE, "mse")  # here one pass ends elsewhere
+    assert (low[0], high[0]) == search(row[0], AFFINE)
+
+
 def true_error(rows, ends, scheme):
     """Squared error of each row in double precision."""
     scale, zero_point = scale_and_zero_point(*ends, scheme)
@@ -125,6 +132,9 @@ def test_mse_cuts_off_an_outlier():
 def test_mse_takes_the_wider_of_equal_ranges(either):
     low, high = find_range(np.zeros((1, 4), np.float32), AFFINE, "mse")
     assert (low.tolist(), high.tolist()) == ([0], [0])
+    # -4 is code -1 of scale 4, and code -2 of scale 2: no error either way
+    low, high = find_range(np.float32([[-4]]), Scheme(bits=2, symmetric=True), "mse")
+    assert (low.tolist(), high.tolist()) == ([-4], [4])
     ends = find_range(np.float32([[-1, 0, 1, 2, 3, 4, 5, 6]]), AFFINE, "mse")
     assert [end.tolist() for end in ends] == [[-1], [6]]  # min-max has no error at all
 

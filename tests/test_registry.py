@@ -262,7 +262,7 @@ def test_a_name_of_several_kinds_is_settled_by_the_kind(world):
         qsdk_quantizers=giving("quantizer", [quantizer("both")]),
         qsdk_observers=giving("observer", [Watch]),
     )
-    with pytest.raises(ConflictError, match="several kinds; ask for one of .*observer:both"):
+    with pytest.raises(ConflictError, match=r"several kinds; ask for one of .*observer:both"):
         world.registry.get("both")
     assert isinstance(world.registry.get("observer:both"), Watch)
 
@@ -433,7 +433,9 @@ def test_a_disabled_plugin_is_never_imported(world, monkeypatch, word):
 @pytest.mark.parametrize("order", [["acme", "zeta"], ["zeta", "acme"]], ids="-".join)
 def test_a_name_of_two_distributions_is_an_error_whichever_came_first(world, order):
     for dist in order:
-        world.add("same", quantizer("same"), dist=dist, version={"acme": "1.0", "zeta": "2.0"}[dist])
+        world.add(
+            "same", quantizer("same"), dist=dist, version={"acme": "1.0", "zeta": "2.0"}[dist]
+        )
     with pytest.raises(ConflictError) as caught:
         world.registry.get("same")
     message = str(caught.value)
@@ -448,7 +450,7 @@ def test_a_name_of_two_distributions_is_an_error_whichever_came_first(world, ord
 def test_two_claims_without_an_entry_point_are_an_error_too(world):
     world.add("one", quantizer("same"), dist="acme")
     world.add("two", quantizer("same"), dist="zeta")
-    with pytest.raises(ConflictError, match="claimed by acme 1.0 and zeta 1.0"):
+    with pytest.raises(ConflictError, match=r"claimed by acme 1.0 and zeta 1.0"):
         world.registry.get("same")
 
 

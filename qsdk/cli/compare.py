@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qsdk.cli.output import Output
-from qsdk.cli.text import decibels, shape_text, some
+from qsdk.cli.text import decibels, shape_text
 from qsdk.cli.verb import verb
+from qsdk.errors import some
 
 if TYPE_CHECKING:
     from qsdk.cli.comparison import Difference, OutputReport

@@ -98,27 +98,14 @@ def message(error: BaseException) -> str:
 def _lines(error: BaseException) -> list[str]:
     if isinstance(error, click.Abort):
         return [message(error)]
-    if isinstance(error, PreflightError) and len(error.problems) > 1:
-        problems = _grouped(error.problems)
+    if isinstance(error, PreflightError) and error.problems:
+        problems = [one_line(problem) for problem in error.problems]
         if len(problems) == 1:
             return [f"error: {problems[0]}"]
         return [f"error: {len(problems)} problems found before starting:", *problems]
     lines = [f"error: {message(error)}"]
     if isinstance(error, click.UsageError) and error.ctx:
         lines.append(f"`{error.ctx.command_path} --help` shows what there is")
-    return lines
-
-
-def _grouped(problems: Sequence[str]) -> list[str]:
-    """One line for what is wrong with many layers: ``conv1 (and 18 more): no quantizer...``."""
-    names: dict[str, list[str]] = {}
-    for problem in problems:
-        name, colon, reason = one_line(problem).partition(": ")
-        names.setdefault(reason if colon else "", []).append(name)
-    lines = names.pop("", [])
-    for reason, which in names.items():
-        more = f" (and {len(which) - 1} more)" if len(which) > 1 else ""
-        lines.append(f"{which[0]}{more}: {reason}")
     return lines
 
 

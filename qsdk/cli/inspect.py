@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qsdk.cli.output import Output
-from qsdk.cli.text import by_reason, shape_text, size_text, some
+from qsdk.cli.text import by_reason, shape_text, size_text
 from qsdk.cli.verb import verb
+from qsdk.errors import some
 
 if TYPE_CHECKING:
     from qsdk.interfaces import Layer, Model

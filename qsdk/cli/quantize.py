@@ -56,6 +56,10 @@ def command(
     from qsdk.cli.words import build_recipe
 
     recipe = build_recipe(recipe_file, method, scheme_words, options, include, exclude)
+    if report_file is not None:
+        from qsdk.html_report import check_report
+
+        check_report(report_file, model, target)
     if dry_run:
         from qsdk.cli.dry_run import show_plan
 
@@ -75,18 +79,26 @@ def _quantize(
 ) -> Report:
     from qsdk.pipeline import quantize_file
 
-    if report_file is not None:
-        from qsdk.html_report import check_report
-
-        check_report(report_file)
-    with output.progress("quantizing") as progress:
-        report = quantize_file(model, target, recipe, progress=progress)
-    if report_file is not None:
-        try:
+    old = _identity(target)
+    try:
+        with output.progress("quantizing") as progress:
+            report = quantize_file(model, target, recipe, progress=progress)
+        if report_file is not None:
             _write_report(model, recipe, report, report_file)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"{target} was written, {report_file} was not") from None
+    except KeyboardInterrupt:
+        if _identity(target) == old:
+            raise
+        raise KeyboardInterrupt(f"{target} was written whole, nothing after it") from None
     return report
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    """Changes when another file takes the place of this one."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def _write_report(model: Path, recipe: Recipe, report: Report, file: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
+from qsdk.errors import some
+
 
 def printable(text: str) -> str:
     """``text`` with control characters escaped: a name in a file must not drive a terminal.
@@ -39,16 +41,6 @@ def size_text(nbytes: int) -> str:
     while size >= 999.95 and unit < 4:
         size, unit = size / 1000, unit + 1
     return f"{size:.1f} {['bytes', 'kB', 'MB', 'GB', 'TB'][unit]}"
-
-
-def some(names: Iterable[str], most: int = 5) -> str:
-    """
-    >>> some("abc", most=2)
-    'a, b and 1 more'
-    """
-    listed = list(names)
-    more = f" and {len(listed) - most} more" if len(listed) > most else ""
-    return ", ".join(listed[:most]) + more
 
 
 def by_reason(kept: Mapping[str, str]) -> list[str]:

@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import qsdk
+
 SLOW = """
     import sys, time
     from typing import ClassVar
@@ -54,6 +56,19 @@ def test_interrupt_leaves_the_old_file_whole(start, plugin, weights, tmp_path):
     assert process.returncode == 130
     assert stderr.strip() == "interrupted; nothing was written" and stdout == ""
     assert snapshot(folder) == before
+
+
+def test_interrupt_after_the_file_was_written_says_so(run, weights, tmp_path, monkeypatch):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    pytest.importorskip("matplotlib", reason="the extra report is not installed")
+    monkeypatch.setattr("qsdk.html_report.write_report", interrupted)
+    target = tmp_path / "o.safetensors"
+    words = ["-o", target, "--report", tmp_path / "r.html"]
+    result = run("quantize", weights, *words, status=130)
+    assert f"interrupted; {target} was written whole, nothing after it" in result.stderr
+    assert not qsdk.load(target).layers[0].is_float
 
 
 def test_interrupt_with_json_is_a_document(run, weights, monkeypatch):
@@ -100,14 +115,17 @@ def test_a_file_that_cannot_grow_leaves_the_old_one_whole(weights, tmp_path):
     assert snapshot(tmp_path) == {"old.safetensors": b"old"}
 
 
-def test_standard_output_that_is_full_is_one_line():
-    for words in (["list"], ["list", "--json"]):
+@pytest.mark.parametrize("words", [["list"], ["list", "--json"], ["--version"]], ids=" ".join)
+def test_standard_output_that_is_full_is_one_line(words):
+    buffered = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
+    for environment in (buffered, {**buffered, "PYTHONUNBUFFERED": "1"}):
         with open("/dev/full", "w") as full:
             result = subprocess.run(
                 [sys.executable, "-m", "qsdk", *words],
                 stdout=full,
                 stderr=subprocess.PIPE,
                 text=True,
+                env=environment,
             )
         assert result.returncode == 1
         assert result.stderr == "error: No space left on device\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -13,6 +14,7 @@ HEAVY = ("numpy", "rich", "scipy", "attrs", "pluggy", "ml_dtypes", "qsdk_plugins
 
 LOADED = f"""
 import sys
+import time
 from qsdk.__main__ import main
 try:
     main()
@@ -98,3 +100,12 @@ def test_python_m_qsdk_is_the_same_command():
     assert result.returncode == 2
     assert result.stderr.startswith("error: no kind 'nonsense'; known: adapter")
     assert result.stdout == ""
+
+
+def test_help_answers_within_a_fifth_of_a_second():
+    def seconds():
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "qsdk", "--help"], check=True, capture_output=True)
+        return time.perf_counter() - start
+
+    assert min(seconds() for _ in range(5)) < 0.2

@@ -117,5 +117,10 @@ def test_without_matplotlib_nothing_is_begun(run, weights, tmp_path, monkeypatch
 
 def test_a_report_that_cannot_be_written_is_found_out_first(run, weights, tmp_path):
     words = ["-o", tmp_path / "o.safetensors", "--report", tmp_path / "no" / "r.html"]
-    assert "there is no folder" in run("quantize", weights, *words, status=2).stderr
+    for dry_run in ([], ["--dry-run"]):
+        assert "there is no folder" in run("quantize", weights, *words, *dry_run, status=2).stderr
+    words[-1] = words[1]
+    assert "the model's own file" in run("quantize", weights, *words, status=2).stderr
+    words[-1] = tmp_path
+    assert "is a folder" in run("quantize", weights, *words, status=2).stderr
     assert list(tmp_path.iterdir()) == []

@@ -64,7 +64,7 @@ def test_include_and_kept_layers_are_summarised(run, weights, tmp_path):
     target = tmp_path / "o.safetensors"
     text = run("quantize", weights, "-o", target, "--include", "fc.weight").stdout
     assert "kept: 2 left out by the recipe: conv.weight, head[red].weight" in text
-    assert "1 layers quantized, 2 kept" in text
+    assert "1 layer quantized, 2 kept" in text
 
 
 def test_output_may_take_the_place_of_the_input(run, weights, tmp_path):
@@ -154,7 +154,7 @@ def test_what_is_wrong_with_all_layers_is_said_once(run, weights, tmp_path):
     words = ["quantize", weights, "-o", tmp_path / "o.safetensors", "--method", "sqant"]
     text = run(*words, status=2).stderr
     assert text.count("no quantizer named 'sqant'") == 1 and len(text.splitlines()) == 1
-    assert "(and 2 more)" in text
+    assert "conv.weight, fc.weight, head[red].weight: no quantizer" in text
     error = run(*words, "--json", status=2).document["error"]
     assert error["type"] == "PreflightError" and error["exit_status"] == 2 and error["problems"]
 

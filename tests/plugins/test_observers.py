@@ -73,6 +73,14 @@ def test_merging_is_associative_and_nothing_is_its_neutral(name, parts):
 
 
 @on_each
+def test_zeros_of_both_signs_are_one_zero(name):
+    a, b = observer(name, [0.0]), observer(name, [-0.0])
+    states = [bits_of(seen) for seen in (a.merge(b), b.merge(a), observer(name, [0.0, -0.0]))]
+    assert states[0] == states[1] == states[2]
+    assert bits_of(a) == bits_of(b)
+
+
+@on_each
 def test_merging_leaves_both_as_they_were(name):
     a, b = observer(name, [1.0, -2.0]), observer(name, [0.0, 9.0])
     before = bits_of(a), bits_of(b)

@@ -24,9 +24,10 @@ class ZippedArrays(Mapping[str, "NDArray[Any]"]):
     def __init__(self, path: Path):
         self._path = path
         try:
-            self._file = np.load(path, allow_pickle=False)
-            members = self._file.zip.infolist()
-        except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+                self._names = list(archive.files)
+                members = archive.zip.infolist()
+        except (ValueError, OSError, EOFError, TypeError, zipfile.BadZipFile) as error:
             raise FileRefusedError(f"{path.name} is no .npz archive of arrays: {error}") from None
         for member in members:
             if member.file_size > max(LARGE, BOMB_RATIO * member.compress_size):
@@ -36,18 +37,19 @@ class ZippedArrays(Mapping[str, "NDArray[Any]"]):
                 )
 
     def __getitem__(self, name: str) -> NDArray[Any]:
-        if name not in self._file.files:
+        if name not in self._names:
             raise KeyError(name)
         try:
-            return np.asarray(self._file[name])
+            with np.load(self._path, allow_pickle=False) as archive:
+                return np.asarray(archive[name])
         except Exception as error:  # zipfile, zlib and numpy raise what they like on bad bytes
             raise FileRefusedError(f"{self._path.name}: {name!r} cannot be read: {error}") from None
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._file.files)
+        return iter(self._names)
 
     def __len__(self) -> int:
-        return len(self._file.files)
+        return len(self._names)
 
 
 class NumpyModel(qsdk.ArrayModel):

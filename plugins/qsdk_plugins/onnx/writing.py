@@ -11,7 +11,7 @@ import onnx.checker
 import onnx.version_converter
 
 from qsdk.encodings import Encoding
-from qsdk.errors import FileRefusedError
+from qsdk.errors import FileRefusedError, grouped
 from qsdk_plugins.onnx.constants import DOMAIN
 from qsdk_plugins.onnx.decoding import Decoder, Parts, needed_opset
 from qsdk_plugins.onnx.graph import Graph, Weight
@@ -40,18 +40,10 @@ def rewrite(
         for w, encoding in new
     ]
     _insert(proto, parts)
-    notes += _grouped((w.layer.name, part.notes) for w, part in zip(replaced, parts, strict=True))
+    said = zip(replaced, parts, strict=True)
+    notes += grouped((weight.layer.name, note) for weight, part in said for note in part.notes)
     _set_metadata(proto, metadata())
     return proto, notes
-
-
-def _grouped(notes: Iterable[tuple[str, list[str]]]) -> list[str]:
-    """One line for all layers of which the same is to be said."""
-    layers: dict[str, list[str]] = {}
-    for name, said in notes:
-        for note in said:
-            layers.setdefault(note, []).append(name)
-    return [f"{n[0]}{f' and {len(n) - 1} more' * (len(n) > 1)}: {x}" for x, n in layers.items()]
 
 
 def skeleton(graph: Graph, replaced: list[Weight]) -> onnx.ModelProto:
