@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import numpy as np
@@ -27,12 +27,14 @@ from qsdk.registry import registry
 from qsdk.report import SCHEMA_VERSION, LayerReport, Report
 
 Progress = Callable[[int, int, str], None]
+T = TypeVar("T", list[Any], dict[str, Any])
 
 
 def load(source: Any) -> Model:
     """Open a model: a path, or an object that an adapter knows (a dict of arrays).
 
-    Raises FileNotFoundError, FileRefusedError, and MissingExtraError with what to install.
+    Raises FileRefusedError for what is not there, damaged or of no known kind, and
+    MissingExtraError with what to install.
     """
     if isinstance(source, (str, os.PathLike)):
         source = Path(source)
@@ -56,12 +58,20 @@ def _known_sources(adapters: list[Adapter]) -> str:
 class Run:
     """One pass over a plan: encodings come out one at a time, the report grows beside them."""
 
-    def __init__(self, plan: Plan, recipe: Recipe, progress: Progress | None = None):
+    def __init__(
+        self,
+        plan: Plan,
+        recipe: Recipe,
+        progress: Progress | None = None,
+        before: Mapping[str, Any] | None = None,
+    ):
         self.plan = plan
         self.recipe = recipe
         self.rows: list[LayerReport] = []
-        self._quantizers: list[dict[str, Any]] = []  # each once, for small networks' sake
-        self._layers: dict[str, dict[str, Any]] = {}
+        # What earlier runs noted of the layers that stay. Quantizers stand once, for all layers.
+        noted = before or {}
+        self._quantizers = _copy_of(noted.get("quantizers"), list)
+        self._layers = _copy_of(noted.get("layers"), dict)
         self._progress = progress or (lambda done, total, name: None)
         self._start = time.perf_counter()
 
@@ -137,6 +147,11 @@ def _sha256(weight: Any) -> str:
     return hashlib.sha256(values.view(np.uint8).data).hexdigest()
 
 
+def _copy_of(noted: Any, kind: type[T]) -> T:
+    """What a file says of itself may be anything: taken only if it is of the right kind."""
+    return kind(noted) if isinstance(noted, kind) else kind()
+
+
 def _options(quantizer: Quantizer) -> dict[str, Any]:
     def plain(instance: Any, field: Any, value: Any) -> Any:
         return list(value) if isinstance(value, tuple) else value
@@ -183,7 +198,7 @@ def quantize_model(
     """
     model = model if isinstance(model, Model) else load(model)
     recipe = as_recipe(recipe, options)
-    run = Run(make_plan(model, recipe), recipe, progress)
+    run = Run(make_plan(model, recipe), recipe, progress, model.metadata)
     quantized = model.with_encodings(dict(run.encodings()), run.metadata())
     return Result(quantized, run.report(notes=tuple(quantized.notes)))
 
@@ -205,7 +220,7 @@ def quantize_file(
     recipe = as_recipe(recipe, options)
     plan = make_plan(model, recipe, output)
     size_before = file_size(model)
-    run = Run(plan, recipe, progress)
+    run = Run(plan, recipe, progress, model.metadata)
     notes = model.write(output, run.encodings(), run.metadata)
     written = load(output)
     quantized = _quantized_layers(written) - _quantized_layers(model)

@@ -139,9 +139,7 @@ class Slices:
     shape: tuple[int, ...]
 
     def __attrs_post_init__(self) -> None:
-        if self.scheme.granularity is not Granularity.PER_TENSOR and not (
-            -len(self.shape) <= self.scheme.axis < len(self.shape)
-        ):
+        if self.scheme.granularity is not Granularity.PER_TENSOR and not self._has_axis:
             raise SchemeError(
                 f"axis {self.scheme.axis} does not exist in shape {self.shape}; "
                 "give an axis of the array, or granularity='per_tensor'"
@@ -207,10 +205,13 @@ class Slices:
         return np.moveaxis(each.reshape(self.channels_first), 0, self._axis)
 
     @property
+    def _has_axis(self) -> bool:
+        return -len(self.shape) <= self.scheme.axis < len(self.shape)
+
+    @property
     def _axis(self) -> int:
-        if self.scheme.granularity is Granularity.PER_TENSOR:
-            return 0
-        return self.scheme.axis % len(self.shape)
+        # One scale for all needs no channels, but some quantizers want to know them.
+        return self.scheme.axis % len(self.shape) if self._has_axis else 0
 
     @property
     def _length(self) -> int:

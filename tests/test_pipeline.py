@@ -477,3 +477,16 @@ def test_memory_is_bounded_by_the_largest_tensor(method):
     assert figures["peak_mb"] <= figures["limit_mb"] == 3 * 10 + 150
     # What the run adds to an idle Python with everything imported: no second copy of the file.
     assert figures["peak_mb"] - figures["idle_mb"] <= 8 * 10
+
+
+def test_a_second_run_keeps_what_the_first_noted_of_its_layers(tmp_path):
+    arrays = {name: np.linspace(-1, 1, 24, dtype=np.float32).reshape(4, 6) for name in "ab"}
+    first = qsdk.quantize_model(arrays, qsdk.Recipe(method="rtn", include=("a",)), bits=8).model
+    first.save(tmp_path / "first.safetensors")
+    second = qsdk.quantize_model(tmp_path / "first.safetensors", "squant", bits=4).model
+    made = second.metadata
+    by = {name: made["quantizers"][noted["quantizer"]] for name, noted in made["layers"].items()}
+    assert {name: quantizer["name"] for name, quantizer in by.items()} == {
+        "a": "rtn",
+        "b": "squant",
+    }

@@ -17,7 +17,7 @@ from qsdk.interfaces.quantizer import CONTRACT, finite_float32
 from qsdk.scheme import Scheme
 
 
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, eq=False)
 class Observer(abc.ABC):
     """Collects statistics in bounded memory, however long the stream.
 

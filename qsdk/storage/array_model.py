@@ -13,13 +13,13 @@ from qsdk.encodings import Encoding
 from qsdk.interfaces import Layer, Model
 from qsdk.storage.container import write_container
 
-Item = Encoding | NDArray[Any]
+Item = Any  # an Encoding, or an array: anything with shape, dtype and values for numpy
 
 
 class ArrayModel(Model):
     """Named arrays and encodings; floats of two axes or more, and encodings, are the layers.
 
-    items : read by name when needed and not kept, so a mapping may lie over a file
+    items : taken by name when needed and not kept, so a mapping may lie over a file
     Written as a safetensors container; what is no layer passes through untouched.
     """
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from qsdk.encodings import Encoding
@@ -32,7 +33,7 @@ def write_container(
     with write_tensors(path, header) as writer:
         for name, item in items:
             if not isinstance(item, Encoding):
-                writer.add(name, item)
+                writer.add(name, np.asarray(item))
                 continue
             arrays, values = item.arrays()
             layers[name] = {"encoding": item.name, "values": values, "arrays": sorted(arrays)}

@@ -312,3 +312,12 @@ def test_unknown_stages_are_refused_with_the_known():
 
 def test_four_bits_are_the_default():
     assert registry.get("squant").scheme.bits == 4
+
+
+def test_per_tensor_sums_run_over_the_channels_of_the_axis():
+    """A transposed weight with its axis moved along gives the transposed codes."""
+    weight = np.random.default_rng(3).standard_normal((12, 20)).astype(np.float32)
+    words = {"bits": 4, "granularity": "per_tensor"}
+    codes = registry.get("squant", **words).quantize(weight).codes
+    turned = registry.get("squant", axis=1, **words).quantize(weight.T).codes
+    np.testing.assert_array_equal(turned, codes.T)

@@ -90,7 +90,7 @@ def _power_of_two(instance: object, attribute: object, value: int) -> None:
         raise ValueError(f"bins is {value!r}; give a power of two, such as 4096")
 
 
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, eq=False)
 class Histogram(Observer):
     """Counts over ``[-2**k, 2**k)`` in ``2 * bins`` equal bins; the range is that of the data.
 

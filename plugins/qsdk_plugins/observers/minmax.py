@@ -14,7 +14,7 @@ from qsdk.errors import DataError
 from qsdk.interfaces import Observer
 
 
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, eq=False)
 class MinMax(Observer):
     """``[min, max]`` of all values; merging takes the wider ends, exactly."""
 

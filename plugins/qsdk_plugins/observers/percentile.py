@@ -13,7 +13,7 @@ from qsdk.interfaces import Observer
 from qsdk_plugins.observers.histogram import Histogram
 
 
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, eq=False)
 class Percentile(Histogram):
     """Quantiles of the mergeable histogram, at most one of its bins off.
 
