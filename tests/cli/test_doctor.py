@@ -26,7 +26,8 @@ def test_the_document(run):
     assert "pytest" not in extras
 
 
-def test_without_the_extension_it_warns(run, without_native):
+def test_without_the_extension_it_warns(run, without_native, monkeypatch):
+    monkeypatch.delenv("QSDK_REQUIRE_NATIVE", raising=False)
     text = run("doctor").stdout
     assert "C extension: warning" in text and "switched off by QSDK_DISABLE_NATIVE" in text
     assert "self-test: skipped" in text

@@ -1,0 +1,17 @@
+"""Sphinx configuration: Markdown by MyST, no extension that reads the code."""
+
+from importlib.metadata import version as installed
+
+project = "qsdk"
+author = "the qsdk authors"
+project_copyright = "the qsdk authors"
+version = release = installed("qsdk")
+
+extensions = ["myst_parser"]
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
+exclude_patterns = ["_build", "examples", "algorithms/squant-accuracy.md"]
+
+html_theme = "furo"
+html_title = f"qsdk {release}"
+html_copy_source = False
