@@ -95,6 +95,11 @@ class Run:
                 f"{quantizer.name} gave {encoding.shape} for {layer.name} of {layer.shape}"
             )
         decoded = encoding.dequantize()
+        if weight.dtype.itemsize < 4 and not np.isfinite(decoded.astype(weight.dtype)).all():
+            raise DataError(
+                f"{layer.name}: decoded values do not fit {weight.dtype}, the type of the weight; "
+                "use more bits, or a range_rule that clips"
+            )
         self.rows.append(
             LayerReport(
                 name=layer.name,

@@ -23,6 +23,7 @@ import attrs
 
 from qsdk.errors import RecipeError, did_you_mean
 from qsdk.interfaces import Layer
+from qsdk.scheme import SCHEME_WORDS
 
 T = TypeVar("T")
 
@@ -44,7 +45,8 @@ class Rule:
 
     match : glob on a layer's name or its weight's
     operation : ONNX operator type, such as "Gemm"
-    method, options : instead of, and on top of, the recipe's
+    method : instead of the recipe's; it takes over the recipe's scheme words alone
+    options : on top of those
     keep : leave these layers in float
     """
 
@@ -109,7 +111,9 @@ class Recipe:
         if rule.keep:
             return None
         method = rule.method or self.method
-        shared = self.options if method == self.method else {}
+        shared = dict(self.options)
+        if method != self.method:  # its options are another's; the number format is for all
+            shared = {word: value for word, value in shared.items() if word in SCHEME_WORDS}
         return method, {**shared, **rule.options}
 
     def unused_patterns(self, layers: Iterable[Layer]) -> list[str]:

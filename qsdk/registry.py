@@ -91,7 +91,9 @@ class Registry:
         if short in KNOWN_ELSEWHERE:
             return f"no {kind or 'plugin'} named {short!r}; {KNOWN_ELSEWHERE[short]}"
         names = [e.name for e in self.entries(kind)]
-        return f"no {kind or 'plugin'} named {short!r}{did_you_mean(short, names)}"
+        # Who asks for an encoding by name has a file that was written with it.
+        hint = "; install the package that the file was made with" if kind == "encoding" else ""
+        return f"no {kind or 'plugin'} named {short!r}{did_you_mean(short, names)}{hint}"
 
 
 def _split(name: str) -> tuple[str | None, str | None, str]:

@@ -219,4 +219,5 @@ class Slices:
 
     @property
     def _group(self) -> int:
-        return self.scheme.group_size or max(self._length, 1)
+        length = max(self._length, 1)
+        return min(self.scheme.group_size or length, length)

@@ -93,9 +93,9 @@ def test_options_of_a_rule_are_on_top_of_the_recipes():
     assert recipe.choice(layer("x")) == ("squant", {"bits": 8, "stages": "EC"})
 
 
-def test_a_rule_with_another_method_does_not_take_the_options_of_the_first():
+def test_a_rule_with_another_method_takes_only_the_number_format_of_the_first():
     recipe = Recipe(options={"bits": 4, "stages": "EC"}, rules=[Rule(method="rtn")])
-    assert recipe.choice(layer("x")) == ("rtn", {})
+    assert recipe.choice(layer("x")) == ("rtn", {"bits": 4})
     same = Recipe(options={"bits": 4}, rules=[Rule(method="squant")])
     assert same.choice(layer("x")) == ("squant", {"bits": 4})
 

@@ -105,7 +105,7 @@ class Affine(Encoding):
     def arrays(self) -> tuple[Arrays, Values]:
         arrays: Arrays = {"packed": self.packed, "scale": self.scale, "zero_point": self.zero_point}
         values: Values = {
-            word: value if isinstance(value, str) else int(value or 0)
+            word: str(value) if isinstance(value, str) else int(value or 0)
             for word, value in attrs.asdict(self.scheme).items()
         }
         return arrays, {**values, "shape": list(self.shape)}

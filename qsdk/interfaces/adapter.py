@@ -31,3 +31,11 @@ class Adapter(abc.ABC):
         Reads no weight before it is asked for. Raises FileRefusedError, with the reason, for a
         file that is damaged or hostile; memory stays bounded by the size of the file.
         """
+
+    @classmethod
+    def example(cls, folder: Path) -> Any:
+        """A small source for the contract kit, written into ``folder``: what :meth:`open` takes.
+
+        It has two layers or more. None, the default, leaves the adapter unchecked.
+        """
+        return None

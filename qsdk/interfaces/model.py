@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from qsdk.encodings import Encoding
 
+FLOATS = frozenset({"float16", "bfloat16", "float32", "float64"})
+
 
 @attrs.frozen(kw_only=True, eq=False)
 class Layer:
@@ -42,7 +44,7 @@ class Layer:
     @property
     def is_float(self) -> bool:
         """Whether the weight is stored as floats, so that there is something to quantize."""
-        return "float" in self.stored
+        return self.stored in FLOATS
 
 
 class Model(abc.ABC):

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsdk.encodings import Encoding
+from qsdk.errors import DataError, did_you_mean
 from qsdk.interfaces import Layer, Model
 from qsdk.storage.container import write_container
 
@@ -19,6 +20,7 @@ Item = Any  # an Encoding, or an array: anything with shape, dtype and values fo
 class ArrayModel(Model):
     """Named arrays and encodings; floats of two axes or more, and encodings, are the layers.
 
+    texts : what else the source's header says, passed on
     items : taken by name when needed and not kept, so a mapping may lie over a file
     Written as a safetensors container; what is no layer passes through untouched.
     """
@@ -26,9 +28,15 @@ class ArrayModel(Model):
     format: ClassVar[str] = "arrays"
     suffix: ClassVar[str] = ".safetensors"
 
-    def __init__(self, items: Mapping[str, Item], metadata: Mapping[str, Any] | None = None):
+    def __init__(
+        self,
+        items: Mapping[str, Item],
+        metadata: Mapping[str, Any] | None = None,
+        texts: Mapping[str, str] | None = None,
+    ):
         self._items = items
         self._metadata = dict(metadata or {})
+        self._texts = dict(texts or {})
         self._layers = tuple(layer for name in items for layer in self._as_layer(name))
 
     @property
@@ -64,7 +72,7 @@ class ArrayModel(Model):
         encodings: Iterable[tuple[str, Encoding]] = (),
         metadata: Callable[[], Mapping[str, Any]] = dict,
     ) -> Sequence[str]:
-        write_container(path, self._merged(iter(encodings)), metadata)
+        write_container(path, self._merged(iter(encodings)), metadata, self._texts)
         return ()
 
     def _merged(self, encodings: Iterator[tuple[str, Encoding]]) -> Iterator[tuple[str, Item]]:
@@ -76,11 +84,16 @@ class ArrayModel(Model):
                 ahead = next(encodings, None)
             else:
                 yield name, self._items[name]
+        if ahead is not None:
+            raise DataError(f"{ahead[0]!r} is no layer of the model, or out of order")
 
     def with_encodings(
         self, encodings: Mapping[str, Encoding], metadata: Mapping[str, Any]
     ) -> ArrayModel:
-        return ArrayModel(_Overlay(self._items, encodings), metadata)
+        for name in encodings:
+            if name not in self._items:
+                raise DataError(f"the model has no layer {name!r}{did_you_mean(name, self._items)}")
+        return ArrayModel(_Overlay(self._items, encodings), metadata, self._texts)
 
 
 class _Overlay(Mapping[str, Item]):

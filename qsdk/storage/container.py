@@ -26,10 +26,14 @@ def write_container(
     path: Path,
     items: Iterable[tuple[str, Encoding | NDArray[Any]]],
     metadata: Callable[[], Mapping[str, Any]],
+    texts: Mapping[str, str] | None = None,
 ) -> None:
-    """Write encodings and plain arrays, one at a time; ``metadata`` is called at the end."""
+    """Write encodings and plain arrays, one at a time; ``metadata`` is called at the end.
+
+    texts : more entries for the header, such as those of a source file
+    """
     layers: dict[str, Any] = {}
-    header: dict[str, str] = {}
+    header = dict(texts or {})
     with write_tensors(path, header) as writer:
         for name, item in items:
             if not isinstance(item, Encoding):

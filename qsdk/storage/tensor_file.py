@@ -75,14 +75,15 @@ class TensorFile:
             else:
                 self.tensors[name] = self._tensor(name, entry)
         self._check_cover(size - self._data_start)
+        # Mapped once, so that what is read stays what was opened, even if the file is replaced.
+        self._map = np.memmap(self.path, np.uint8, "r")
 
     def read(self, name: str) -> NDArray[Any]:
         """One tensor, read-only, mapped from the file where its alignment allows."""
         tensor = self.tensors[name]
         if tensor.nbytes == 0:
             return np.empty(tensor.shape, tensor.dtype)
-        offset = self._data_start + tensor.start
-        mapped = np.memmap(self.path, np.uint8, "r", offset, (tensor.nbytes,))
+        mapped = self._map[self._data_start + tensor.start : self._data_start + tensor.end]
         array: NDArray[Any] = np.asarray(mapped).view(tensor.dtype).reshape(tensor.shape)
         if not array.flags.aligned:
             array = array.copy()

@@ -472,3 +472,171 @@ def test_four_bits_shrink_a_real_network_to_less_than_a_sixth(shared: Path, tmp_
     made = qsdk.load(tmp_path / "q.onnx").metadata
     assert made["recipe"]["options"] == {"bits": 4}
     assert set(made["layers"]) == {layer.name for layer in report.layers}
+
+
+# What once came out wrong
+
+
+def nodes_of(*weights: str, transposed: bool = False) -> list[onnx.NodeProto]:
+    """A chain of MatMuls from x to y."""
+    names = ["x", *(f"h{i}" for i in range(1, len(weights))), "y"]
+    return [
+        helper.make_node("MatMul", [names[i], weight], [names[i + 1]], name=f"m{i}")
+        for i, weight in enumerate(weights)
+    ]
+
+
+@pytest.mark.parametrize("columns", [29, 30, 31, 32])
+def test_2_bit_rows_of_any_length_are_right_in_onnxruntime(columns: int, tmp_path: Path) -> None:
+    tensors = [numpy_helper.from_array(normal((40, columns)), "w")]
+    source = save(build(nodes_of("w"), tensors, {"x": (3, 40)}, 25), tmp_path / "float.onnx")
+    qsdk.quantize_file(source, tmp_path / "q.onnx", "rtn", bits=2)
+    x = normal((3, 40), 1)
+    weight = qsdk.load(tmp_path / "q.onnx").layers[0].weight
+    np.testing.assert_allclose(
+        run(tmp_path / "q.onnx", {"x": x})[0], x @ weight.T, rtol=1e-4, atol=1e-4
+    )
+
+
+def test_models_that_differ_only_in_float_weights_do_not_share_a_data_file(tmp_path: Path) -> None:
+    files = []
+    for seed in (1, 2):
+        tensors = [
+            numpy_helper.from_array(normal((40, 40), 0), "w0"),
+            numpy_helper.from_array(normal((40, 40), seed), "w1"),
+        ]
+        model = build(nodes_of("w0", "w1"), tensors, {"x": (3, 40)})
+        source = tmp_path / f"float{seed}.onnx"
+        onnx.save_model(
+            model, source, save_as_external_data=True, location=f"{seed}.bin", size_threshold=0
+        )
+        qsdk.quantize_file(source, tmp_path / "q.onnx", qsdk.Recipe(method="rtn", include=("m0",)))
+        files.append(qsdk.load(tmp_path / "q.onnx"))
+    for seed, model in zip((1, 2), files, strict=True):
+        np.testing.assert_array_equal(model.layers[1].weight, normal((40, 40), seed).T)
+
+
+def test_a_large_model_gets_its_data_outside(tmp_path: Path, monkeypatch) -> None:
+    import qsdk_plugins.onnx.model as model_module
+
+    monkeypatch.setattr(model_module, "INLINE_LIMIT", 5000)
+    tensors = [
+        numpy_helper.from_array(normal((40, 40), 0), "w0"),
+        numpy_helper.from_array(normal((40, 40), 1), "w1"),
+        helper.make_tensor("codes", onnx.TensorProto.INT4, [6], [1, 2, 3, 4, 5, 6]),
+        helper.make_tensor("words", onnx.TensorProto.STRING, [1], [b"x" * 2000]),
+    ]
+    source = save(build(nodes_of("w0", "w1"), tensors, {"x": (3, 40)}), tmp_path / "float.onnx")
+    qsdk.quantize_file(source, tmp_path / "q.onnx", qsdk.Recipe(method="rtn", include=("m0",)))
+    assert len(list(tmp_path.glob("*.data"))) == 1
+    onnx.checker.check_model(str(tmp_path / "q.onnx"), full_check=True)
+    feeds = {"x": normal((3, 40), 2)}
+    assert qsdk.metrics.sqnr_db(run(source, feeds)[0], run(tmp_path / "q.onnx", feeds)[0]) > 30
+
+
+def test_layers_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    nodes = nodes_of("w1", "w2")
+    nodes[0].name, nodes[1].name = "w2", ""
+    tensors = [numpy_helper.from_array(normal((8, 8), i), f"w{i}") for i in (1, 2)]
+    source = save(build(nodes, tensors, {"x": (3, 8)}), tmp_path / "float.onnx")
+    report = qsdk.quantize_file(source, tmp_path / "q.onnx", "rtn")
+    assert [layer.name for layer in report.layers] == ["w2", "w2_2"]
+    assert len(quantized_nodes(tmp_path / "q.onnx")) == 2
+
+
+def test_a_weight_behind_two_transposes_leaves_no_float_behind(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Transpose", ["w"], ["t1"], perm=[1, 0]),
+        helper.make_node("Transpose", ["w"], ["t2"], perm=[1, 0]),
+        *nodes_of("t1", "t2"),
+    ]
+    tensors = [numpy_helper.from_array(normal((40, 40)), "w")]
+    source = save(build(nodes, tensors, {"x": (3, 40)}), tmp_path / "float.onnx")
+    report = qsdk.quantize_file(source, tmp_path / "q.onnx", "rtn")
+    assert len(report.layers) == 2 and report.file_bytes_after < report.file_bytes_before
+
+
+def test_what_is_left_inside_a_subgraph_is_named(tmp_path: Path) -> None:
+    branch = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "inner_w"], ["inner"])],
+        "then",
+        [],
+        [helper.make_tensor_value_info("inner", 1, [3, 6])],
+        [numpy_helper.from_array(normal((10, 6)), "inner_w")],
+    )
+    other = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["outer"])],
+        "else",
+        [],
+        [helper.make_tensor_value_info("outer", 1, [3, 6])],
+    )
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h"], name="layer"),
+        helper.make_node("ReduceSum", ["h"], ["sum"], keepdims=0),
+        helper.make_node("Greater", ["sum", "zero"], ["positive"]),
+        helper.make_node("If", ["positive"], ["y"], then_branch=branch, else_branch=other),
+    ]
+    tensors = [
+        numpy_helper.from_array(normal((10, 6)), "w"),
+        numpy_helper.from_array(np.float32(0), "zero"),
+    ]
+    source = save(build(nodes, tensors, {"x": (3, 10)}), tmp_path / "float.onnx")
+    report = qsdk.quantize_file(source, tmp_path / "q.onnx", "rtn")
+    assert dict(report.kept) == {"inner_w": "inside a If"}
+
+
+def test_a_small_file_of_many_reshapes_is_read_at_once(tmp_path: Path) -> None:
+    """Each doubles the ways to the constant."""
+    nodes = [helper.make_node("Reshape", [f"c{i}", f"c{i}"], [f"c{i + 1}"]) for i in range(30)]
+    nodes.append(helper.make_node("MatMul", ["x", "c30"], ["y"]))
+    graph = helper.make_graph(
+        nodes,
+        "deep",
+        [helper.make_tensor_value_info("x", 1, [1, 1])],
+        [helper.make_tensor_value_info("y", 1, [1, 1])],
+        [numpy_helper.from_array(np.ones((1,), np.int64), "c0")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    assert not qsdk.load(save(model, tmp_path / "deep.onnx")).layers
+
+
+def test_an_element_type_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    constant = numpy_helper.from_array(normal((6, 10)), "value")
+    constant.data_type = 99
+    node = helper.make_node("Constant", [], ["c"])
+    node.attribute.append(onnx.AttributeProto(name="value", type=onnx.AttributeProto.TENSOR))
+    node.attribute[0].t.CopyFrom(constant)
+    model = model_of(CASES[7])
+    model.graph.node.insert(0, node)
+    with pytest.raises(FileRefusedError, match=r"float.onnx is no sound ONNX model"):
+        qsdk.load(save(model, tmp_path / "float.onnx"))
+
+
+def test_data_outside_that_a_subgraph_uses_is_refused(tmp_path: Path) -> None:
+    constant = numpy_helper.from_array(normal((6, 10)), "value")
+    constant.ClearField("raw_data")
+    constant.data_location = onnx.TensorProto.EXTERNAL
+    constant.external_data.add(key="location", value="elsewhere.bin")
+    model = model_of(CASES[7])
+    model.graph.node.insert(0, helper.make_node("Constant", [], ["c"], value=constant))
+    with pytest.raises(FileRefusedError, match="inside a Constant has its data outside"):
+        qsdk.load(save(model, tmp_path / "float.onnx"))
+
+
+def test_float16_weights_that_would_decode_to_infinity_are_refused(tmp_path: Path) -> None:
+    weight = np.full(CASES[7].weight_shape, 65504.0)
+    weight[0] = -65504.0
+    model = model_of(CASES[7], weight=weight, dtype=np.float16)
+    source = save(model, tmp_path / "float.onnx")
+    with pytest.raises(DataError, match="layer: decoded values do not fit float16"):
+        qsdk.quantize_file(source, tmp_path / "q.onnx", "rtn", bits=2)
+    assert not (tmp_path / "q.onnx").exists()
+
+
+def test_a_group_longer_than_a_channel_gives_the_codes_of_the_channel() -> None:
+    weight = normal((16, 8, 3, 3))
+    channel = qsdk.registry.get("squant", bits=4).quantize(weight)
+    group = qsdk.registry.get("squant", bits=4, group_size=128).quantize(weight)
+    np.testing.assert_array_equal(group.codes, channel.codes)
+    huge = qsdk.registry.get("squant", bits=4, group_size=10**15).quantize(weight)
+    np.testing.assert_array_equal(huge.dequantize(), channel.dequantize())

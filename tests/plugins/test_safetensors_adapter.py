@@ -8,7 +8,7 @@ import pytest
 
 import qsdk
 from qsdk import Recipe, TensorFile, registry, write_container
-from qsdk.errors import FileRefusedError
+from qsdk.errors import DataError, FileRefusedError
 from qsdk.storage import write_tensors
 
 RNG = np.random.default_rng(0)
@@ -45,11 +45,25 @@ def test_the_suffix_decides_whatever_its_case(path, name):
     assert qsdk.load(str(there)).format == "safetensors"
 
 
-def test_weights_are_read_when_asked_for(path):
+def test_a_model_stays_what_was_opened_when_its_file_is_replaced(path, tmp_path):
     model = qsdk.load(path)
-    path.unlink()
-    with pytest.raises(FileNotFoundError):
-        _ = model.layers[0].weight
+    before = [layer.weight.copy() for layer in model.layers]
+    qsdk.quantize_model(model, "rtn", bits=2).model.save(path)
+    model.save(tmp_path / "copy.safetensors")
+    for weight, layer in zip(before, qsdk.load(tmp_path / "copy.safetensors").layers, strict=True):
+        np.testing.assert_array_equal(layer.weight, weight)
+
+
+def test_texts_of_others_in_the_header_are_passed_on(path, tmp_path):
+    qsdk.quantize_file(path, tmp_path / "out.safetensors", "rtn")
+    assert TensorFile(tmp_path / "out.safetensors").metadata["format"] == "pt"
+
+
+def test_an_encoding_for_no_layer_is_refused(path):
+    model = qsdk.load(path)
+    encoding = qsdk.registry.get("rtn").quantize(np.ones((2, 2)))
+    with pytest.raises(DataError, match="no layer 'wieght'"):
+        model.with_encodings({"wieght": encoding}, {})
 
 
 def test_saving_a_model_as_it_is_keeps_every_tensor(path, tmp_path):

@@ -52,41 +52,39 @@ class ZippedArrays(Mapping[str, ZippedArray]):
     def __init__(self, path: Path):
         self._path = path
         try:
-            with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-                self._names = list(archive.files)
-                members = archive.zip.infolist()
-        except (ValueError, OSError, EOFError, TypeError, zipfile.BadZipFile) as error:
+            self._archive = zipfile.ZipFile(path)  # stays open: finding a member anew is slow
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise FileRefusedError(f"{path.name} is no .npz archive of arrays: {error}") from None
-        for member in members:
-            if member.file_size > max(LARGE, BOMB_RATIO * member.compress_size):
-                raise FileRefusedError(
-                    f"{path.name}: {member.filename!r} grows from {member.compress_size} to "
-                    f"{member.file_size} bytes when unpacked, which looks like a bomb"
-                )
+        self._arrays: dict[str, ZippedArray] = {}
+        for member in self._archive.infolist():
+            name = member.filename.removesuffix(".npy")
+            with self._reading(name):
+                self._arrays[name] = self._header(name, member)
 
-    def __getitem__(self, name: str) -> ZippedArray:
-        if name not in self._names:
-            raise KeyError(name)
-        with self._reading(name):
-            shape, dtype = self._header(f"{name}.npy")
-        return ZippedArray(shape, dtype, lambda: self._read(name))
-
-    def _header(self, member: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    def _header(self, name: str, member: zipfile.ZipInfo) -> ZippedArray:
         """Shape and dtype of one array, which must fit the bytes that it has."""
-        with zipfile.ZipFile(self._path) as archive, archive.open(member) as file:
+        if member.file_size > max(LARGE, BOMB_RATIO * member.compress_size):
+            raise ValueError(
+                f"it grows from {member.compress_size} to {member.file_size} bytes "
+                "when unpacked, which looks like a bomb"
+            )
+        with self._archive.open(member) as file:
             major, _ = np.lib.format.read_magic(file)
             read = np.lib.format.read_array_header_1_0 if major == 1 else _read_long_header
             shape, _, dtype = read(file)
-            held = archive.getinfo(member).file_size - file.tell()
+            held = member.file_size - file.tell()
         if dtype.hasobject:
-            raise ValueError("it holds Python objects, and nothing here is unpickled")
+            raise ValueError("it holds Python objects, which take pickle to read")
         if held != math.prod(shape) * dtype.itemsize:
             raise ValueError(f"{dtype} {shape} does not take {held} bytes")
-        return shape, dtype
+        return ZippedArray(shape, dtype, lambda: self._read(name, member))
 
-    def _read(self, name: str) -> NDArray[Any]:
-        with self._reading(name), np.load(self._path, allow_pickle=False) as archive:
-            return np.asarray(archive[name])
+    def _read(self, name: str, member: zipfile.ZipInfo) -> NDArray[Any]:
+        with self._reading(name), self._archive.open(member) as file:
+            return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
+
+    def __getitem__(self, name: str) -> ZippedArray:
+        return self._arrays[name]
 
     @contextlib.contextmanager
     def _reading(self, name: str) -> Iterator[None]:
@@ -96,10 +94,10 @@ class ZippedArrays(Mapping[str, ZippedArray]):
             raise FileRefusedError(f"{self._path.name}: {name!r} cannot be read: {error}") from None
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
+        return iter(self._arrays)
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._arrays)
 
 
 class NumpyModel(qsdk.ArrayModel):
@@ -123,6 +121,13 @@ class NumpyAdapter(Adapter):
             model.source = source
             return model
         return NumpyModel({str(name): np.asarray(array) for name, array in source.items()})
+
+    @classmethod
+    def example(cls, folder: Path) -> Path:
+        path = folder / "example.npz"
+        weight = np.linspace(-1, 1, 60, dtype=np.float32)
+        np.savez(path, conv=weight.reshape(5, 3, 2, 2), fc=weight.reshape(6, 10), bias=weight[:6])
+        return path
 
 
 @qsdk.hookimpl

@@ -56,7 +56,9 @@ class MinMax(Observer):
         return {"low": self._low.copy(), "high": self._high.copy()}
 
     def load_state(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        self._low, self._high = arrays.get("low"), arrays.get("high")
+        self._low, self._high = (
+            (arrays["low"].copy(), arrays["high"].copy()) if arrays else (None, None)
+        )
 
 
 @qsdk.hookimpl

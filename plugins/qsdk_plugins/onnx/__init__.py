@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 import qsdk
@@ -24,6 +25,16 @@ class OnnxAdapter(Adapter):
         from qsdk_plugins.onnx.reading import read_proto
 
         return OnnxModel(read_proto(source), source)
+
+    @classmethod
+    def example(cls, folder: Path) -> Path:
+        try:
+            from qsdk_plugins.onnx.example import two_layers
+        except ImportError:
+            raise MissingExtraError("onnx", "onnx") from None
+        path = folder / "example.onnx"
+        path.write_bytes(two_layers().SerializeToString())
+        return path
 
 
 @qsdk.hookimpl

@@ -33,22 +33,34 @@ class Constants:
         self.reader = reader
         self.initializers = {tensor.name: tensor for tensor in proto.graph.initializer}
         self.producers = {name: node for node in proto.graph.node for name in node.output if name}
+        self.fixed = self._fixed()
+
+    def _fixed(self) -> set[str]:
+        """All that is computed from constants, by whatever operators; Constant nodes join them."""
+        fixed = {*self.initializers, ""}
+        for node in self.proto.graph.node:
+            if node.op_type == "Constant" and node.attribute and node.attribute[0].HasField("t"):
+                self.initializers[node.output[0]] = node.attribute[0].t
+            if node.op_type == "Constant" or (node.input and fixed.issuperset(node.input)):
+                fixed.update(node.output)
+        return fixed
 
     def slice(self, name: str) -> list[onnx.NodeProto] | None:
         """Nodes that compute ``name`` from constants alone, in order; None when others do."""
-        nodes: list[onnx.NodeProto] = []
-        return nodes if self._slice(name, nodes, DEPTH) else None
+        nodes: dict[int, onnx.NodeProto] = {}
+        return list(nodes.values()) if self._slice(name, nodes, DEPTH) else None
 
-    def _slice(self, name: str, nodes: list[onnx.NodeProto], depth: int) -> bool:
+    def _slice(self, name: str, nodes: dict[int, onnx.NodeProto], depth: int) -> bool:
         if name in self.initializers or not name:
             return True
         node = self.producers.get(name)
         if node is None or depth == 0 or not (_is_formal(node) or is_dequantize(node)):
             return False
+        if id(node) in nodes:
+            return True
         if not all(self._slice(input_, nodes, depth - 1) for input_ in node.input):
             return False
-        if not any(node is known for known in nodes):
-            nodes.append(node)
+        nodes[id(node)] = node
         return True
 
     def root(self, name: str) -> str:
@@ -64,8 +76,7 @@ class Constants:
         """The constants that ``name`` is computed from."""
         nodes = self.slice(name) or []
         names = dict.fromkeys([name, *(input_ for node in nodes for input_ in node.input)])
-        tensors = [self.initializers[n] for n in names if n in self.initializers]
-        return tensors + [a.t for node in nodes for a in node.attribute if a.HasField("t")]
+        return [self.initializers[n] for n in names if n in self.initializers]
 
     def read(self, name: str) -> NDArray[Any]:
         """The value of ``name``."""
@@ -80,7 +91,7 @@ class Constants:
             return decoded[name]
         inputs = [onnx.ValueInfoProto(name=n) for n in (*feeds, *decoded)]
         try:
-            evaluator = ReferenceEvaluator(_program(nodes, inputs, [], name))
+            evaluator = ReferenceEvaluator(self._program(nodes, inputs, [], name))
             (value,) = evaluator.run(None, {**feeds, **decoded})
         except Exception as error:  # the evaluator raises whatever its numpy code does
             raise FileRefusedError(f"weight {name!r} cannot be computed: {error}") from None
@@ -108,7 +119,7 @@ class Constants:
         if any(node.domain == DOMAIN and node.output[0] == name for node in nodes):
             return onnx.TensorProto.FLOAT, tuple(d.dim_value for d in _dims(infos[-1]))
         try:
-            program = _program(nodes, infos, small, name)
+            program = self._program(nodes, infos, small, name)
             (info,) = onnx.shape_inference.infer_shapes(program, strict_mode=True).graph.output
         except Exception as error:  # a RuntimeError of the package's own
             raise FileRefusedError(f"weight {name!r} cannot be computed: {error}") from None
@@ -137,6 +148,25 @@ class Constants:
             return f"{kind} per_group of {group}"
         return f"{kind} {'per_channel' if scale.dims else 'per_tensor'}"
 
+    def _program(
+        self,
+        nodes: list[onnx.NodeProto],
+        inputs: list[onnx.ValueInfoProto],
+        constants: list[onnx.TensorProto],
+        output: str,
+    ) -> onnx.ModelProto:
+        """A model of these nodes; what qsdk's functions decode is among the inputs."""
+        graph = onnx.helper.make_graph(
+            [node for node in nodes if node.domain != DOMAIN],
+            "constants",
+            inputs,
+            [onnx.ValueInfoProto(name=output)],
+            constants,
+        )
+        # The evaluator decodes from opset 19 on; these operators mean the same since 13.
+        opset = max(21, *(o.version for o in self.proto.opset_import if not o.domain), 0)
+        return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)])
+
     def _inputs(self, nodes: list[onnx.NodeProto]) -> list[str]:
         """Initializers that the nodes read; those of qsdk's functions are decoded elsewhere."""
         read = [name for node in nodes if node.domain != DOMAIN for name in node.input]
@@ -158,23 +188,6 @@ class Constants:
             return target.from_arrays(arrays, attributes(node))
         except QsdkError as error:
             raise FileRefusedError(f"weight {node.output[0]!r} is refused: {error}") from error
-
-
-def _program(
-    nodes: list[onnx.NodeProto],
-    inputs: list[onnx.ValueInfoProto],
-    constants: list[onnx.TensorProto],
-    output: str,
-) -> onnx.ModelProto:
-    graph = onnx.helper.make_graph(
-        [node for node in nodes if node.domain != DOMAIN],
-        "constants",
-        inputs,
-        [onnx.ValueInfoProto(name=output)],
-        constants,
-    )
-    # The evaluator decodes from opset 19 on; these operators mean the same since 13.
-    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 21)])
 
 
 def _dims(info: onnx.ValueInfoProto) -> Any:

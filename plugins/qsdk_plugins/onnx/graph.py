@@ -8,10 +8,10 @@ import attrs
 import onnx
 
 from qsdk.interfaces import Layer
-from qsdk_plugins.onnx.constants import Constants, attributes
+from qsdk_plugins.onnx.constants import DOMAIN, Constants, attributes
 from qsdk_plugins.onnx.layout import SLOTS, Layout, Slot
 from qsdk_plugins.onnx.reading import TensorReader
-from qsdk_plugins.onnx.skeleton import nbytes
+from qsdk_plugins.onnx.skeleton import all_tensors, nbytes
 
 
 @attrs.frozen(eq=False)
@@ -42,6 +42,7 @@ class Graph:
         self.weights: dict[str, Weight] = {}
         for weight in self._find():
             self.weights[weight.layer.name] = weight
+        self.skipped |= _inside(proto)
         order = {id(node): i for i, node in enumerate(proto.graph.node)}
         found = sorted(self.weights.items(), key=lambda item: order[id(item[1].node)])
         self.weights = dict(found)
@@ -60,17 +61,21 @@ class Graph:
             for slot in SLOTS.get(node.op_type, ())
             if slot.index < len(node.input) and node.input[slot.index]
         ]
-        seen: set[str] = set()
+        replaced: set[str] = set()
         for node, slot, name in sorted(candidates, key=lambda c: c[2] not in initializers):
-            root = self.constants.root(name)
-            weight = self._weight(node, slot, name) if root not in seen else None
+            if name in replaced or self.constants.root(name) in replaced:
+                continue
+            weight = self._weight(node, slot, name)
             if weight is not None:
-                seen.add(root)
+                replaced.add(name)
+                self.skipped.pop(name, None)
                 yield weight
 
     def _weight(self, node: onnx.NodeProto, slot: Slot, name: str) -> Weight | None:
         if self.constants.slice(name) is None:
-            if slot.always_weight:
+            if name in self.constants.fixed:
+                self.skipped[name] = f"{node.op_type} has it computed from constants"
+            elif slot.always_weight:
                 self.skipped[name] = f"{node.op_type} computes it at run time"
             return None
         stored = self.constants.describe(name)
@@ -99,5 +104,37 @@ class Graph:
         return Weight(layer, node, name, layout, data_type)
 
     def _name(self, node: onnx.NodeProto, slot: Slot, tensor: str) -> str:
+        """The node's name, else the weight's; numbered if another layer has it already."""
         name = f"{node.name}.{slot.part}" if node.name and slot.part else node.name
-        return tensor if not name or name in self.weights else name
+        if not name or name in self.weights:
+            name = tensor
+        number = 2
+        while name in self.weights:
+            name, number = f"{tensor}_{number}", number + 1
+        return name
+
+
+def _inside(proto: onnx.ModelProto) -> dict[str, str]:
+    """Layers in subgraphs and in functions, which are left as they are."""
+    found = {}
+    for function in proto.functions:
+        if function.domain != DOMAIN and any(n.op_type in SLOTS for n in function.node):
+            found[function.name] = "a function of the model's own"
+    for node in proto.graph.node:
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                weights = {tensor.name for _, tensor in all_tensors(inner)}
+                found |= dict.fromkeys(_used(inner) & weights, f"inside a {node.op_type}")
+    return found
+
+
+def _used(graph: onnx.GraphProto) -> set[str]:
+    """Names in the places of weights, in a subgraph and those inside it."""
+    names = set()
+    for node in graph.node:
+        for slot in SLOTS.get(node.op_type, ()):
+            names.add(node.input[slot.index] if slot.index < len(node.input) else "")
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                names |= _used(inner)
+    return names

@@ -19,7 +19,7 @@ from qsdk.errors import DataError, MissingExtraError, QsdkError
 from qsdk.interfaces import Layer, Model
 from qsdk_plugins.onnx.graph import Graph
 from qsdk_plugins.onnx.reading import TensorReader
-from qsdk_plugins.onnx.skeleton import is_external, nbytes
+from qsdk_plugins.onnx.skeleton import is_external, nbytes, without_data
 from qsdk_plugins.onnx.writing import read_metadata, rewrite
 
 INLINE_LIMIT = 2**30  # bytes of constants above which a model gets a data file beside it
@@ -87,28 +87,27 @@ class OnnxModel(Model):
         metadata: Callable[[], Mapping[str, Any]] = dict,
     ) -> Sequence[str]:
         proto, notes = rewrite(self._graph, encodings, metadata)
-        outside = any(is_external(t) for t in proto.graph.initializer)
-        if outside or sum(map(nbytes, proto.graph.initializer)) > INLINE_LIMIT:
+        constants = proto.graph.initializer
+        if any(map(is_external, constants)) or sum(map(nbytes, constants)) > INLINE_LIMIT:
             self._move_outside(proto, path)
-        check(proto, outside=outside)
+        check(proto)
         with qsdk.write_atomic(path) as file:
             file.write(proto.SerializeToString(deterministic=True))
         return notes
 
     def _move_outside(self, proto: onnx.ModelProto, path: Path) -> None:
-        """Put the large constants into a data file, named by content so that none is torn."""
-        digest = hashlib.sha256(repr(proto.metadata_props).encode()).hexdigest()[:8]
-        data = path.with_name(f"{path.stem}-{digest}.data")
-        reader = self._graph.constants.reader
+        """Put the large constants into a data file beside the model's.
+
+        It is named by its content, so an old model never finds itself on new data.
+        """
+        large = [tensor for tensor in proto.graph.initializer if self._is_large(tensor)]
+        digest = hashlib.sha256()
+        for tensor in large:
+            digest.update(self._raw(tensor))
+        data = path.with_name(f"{path.stem}-{digest.hexdigest()[:16]}.data")
         with qsdk.write_atomic(data) as file:
-            for tensor in proto.graph.initializer:
-                if is_external(tensor):
-                    raw = reader.external_bytes(tensor)
-                else:
-                    raw = tensor.raw_data or reader.read(tensor).tobytes()
-                if len(raw) < OUTSIDE_FROM:
-                    _set_inside(tensor, raw)
-                    continue
+            for tensor in large:
+                raw = self._raw(tensor)
                 file.write(bytes(-file.tell() % ALIGNMENT))
                 entry = {"location": data.name, "offset": file.tell(), "length": len(raw)}
                 file.write(raw)
@@ -116,6 +115,17 @@ class OnnxModel(Model):
                 tensor.data_location = tensor.EXTERNAL
                 for key, value in entry.items():
                     tensor.external_data.add(key=key, value=str(value))
+
+    def _is_large(self, tensor: onnx.TensorProto) -> bool:
+        """Whether the tensor goes outside; a small one that is outside is brought in."""
+        if is_external(tensor) and nbytes(tensor) < OUTSIDE_FROM:
+            _set_inside(tensor, self._raw(tensor))
+        return is_external(tensor) or len(tensor.raw_data) >= OUTSIDE_FROM
+
+    def _raw(self, tensor: onnx.TensorProto) -> bytes:
+        if is_external(tensor):
+            return self._graph.constants.reader.external_bytes(tensor)
+        return bytes(tensor.raw_data)
 
     def run(
         self, feeds: Mapping[str, NDArray[Any]], fetch: Sequence[str] | None = None
@@ -172,14 +182,13 @@ def _set_inside(tensor: onnx.TensorProto, raw: bytes) -> None:
     tensor.data_location = tensor.DEFAULT
 
 
-def check(proto: onnx.ModelProto, *, outside: bool) -> None:
-    """Let the onnx package judge what we are about to write, types and shapes included."""
-    if outside or proto.ByteSize() > INLINE_LIMIT:
-        return  # it would look for the data beside a file that is not there
+def check(proto: onnx.ModelProto) -> None:
+    """Let the onnx package judge what is about to be written: types and shapes where it can."""
+    light, _ = without_data(proto)
     try:
-        onnx.checker.check_model(proto, full_check=True)
+        onnx.checker.check_model(light, full_check=True)
     except onnx.shape_inference.InferenceError:
-        onnx.checker.check_model(proto)  # the model's own faults of inference are not ours
+        onnx.checker.check_model(light)  # the model's own faults of inference are not ours
 
 
 def import_onnxruntime() -> Any:

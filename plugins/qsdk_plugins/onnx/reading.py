@@ -20,7 +20,7 @@ import onnx.numpy_helper
 from numpy.typing import NDArray
 
 from qsdk.errors import FileRefusedError
-from qsdk_plugins.onnx.skeleton import is_external, nbytes, without_data
+from qsdk_plugins.onnx.skeleton import all_tensors, is_external, nbytes, without_data
 
 FILE_LIMIT = 2**31 - 1  # what protobuf can hold; larger models keep their weights outside
 
@@ -37,11 +37,19 @@ def read_proto(path: Path) -> onnx.ModelProto:
         if not proto.graph.node and not proto.graph.initializer:
             raise ValueError("it holds no graph")
         _check_names(proto.graph)
+        _check_tensors(proto.graph)
         onnx.checker.check_model(without_data(proto)[0])
     except Exception as error:  # protobuf and the checker raise types of their own
         reason = " ".join(str(error).split())[:200]
         raise FileRefusedError(f"{path.name} is no sound ONNX model: {reason}") from None
     return proto
+
+
+def _check_tensors(graph: onnx.GraphProto) -> None:
+    for inside, tensor in all_tensors(graph):
+        nbytes(tensor)  # raises for an element type that does not exist
+        if inside and is_external(tensor):
+            raise ValueError(f"tensor {tensor.name!r} inside a {inside} has its data outside")
 
 
 def _check_names(graph: onnx.GraphProto) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import onnx
@@ -56,6 +56,21 @@ def _item_name(item: Any) -> str:
     if isinstance(item, onnx.NodeProto):
         return item.output[0] if item.output else ""
     return str(getattr(item, "name", ""))
+
+
+def all_tensors(graph: onnx.GraphProto) -> Iterator[tuple[str, onnx.TensorProto]]:
+    """Every tensor with where it is: "" for an initializer of the main graph."""
+    for tensor in graph.initializer:
+        yield "", tensor
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield node.op_type, attribute.t
+            for tensor in attribute.tensors:
+                yield node.op_type, tensor
+            for inner in (attribute.g, *attribute.graphs):
+                for _, tensor in all_tensors(inner):
+                    yield node.op_type, tensor
 
 
 def is_external(tensor: onnx.TensorProto) -> bool:

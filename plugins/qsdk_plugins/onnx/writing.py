@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ import onnx.checker
 import onnx.version_converter
 
 from qsdk.encodings import Encoding
-from qsdk.errors import FileRefusedError, grouped
+from qsdk.errors import DataError, FileRefusedError, did_you_mean, grouped
 from qsdk_plugins.onnx.constants import DOMAIN
 from qsdk_plugins.onnx.decoding import Decoder, Parts, needed_opset
 from qsdk_plugins.onnx.graph import Graph, Weight
@@ -27,7 +28,7 @@ def rewrite(
     metadata: Callable[[], Mapping[str, Any]],
 ) -> tuple[onnx.ModelProto, list[str]]:
     """The new model and notes on it. Everything that is not replaced stays as it was."""
-    new = [(graph.weights[name], encoding) for name, encoding in encodings]
+    new = [(_weight(graph, name), encoding) for name, encoding in encodings]
     replaced = [weight for weight, _ in new]
     needed = max((needed_opset(encoding) for _, encoding in new), default=0)
     proto, notes = with_opset(skeleton(graph, replaced), needed, replaced)
@@ -46,35 +47,35 @@ def rewrite(
     return proto, notes
 
 
+def _weight(graph: Graph, name: str) -> Weight:
+    if name not in graph.weights:
+        raise DataError(f"the model has no layer {name!r}{did_you_mean(name, graph.weights)}")
+    return graph.weights[name]
+
+
 def skeleton(graph: Graph, replaced: list[Weight]) -> onnx.ModelProto:
     """A copy of the model without the replaced weights, and what only they were computed from."""
-    nodes, tensors = _only_for(graph, {weight.tensor for weight in replaced})
-    dropped = {"node": {output for node in nodes for output in node.output}}
-    dropped["initializer"] = dropped["input"] = tensors
+    dead = _only_for(graph, {weight.tensor for weight in replaced})
+    places = ("node", "initializer", "input")
     proto = onnx.ModelProto()
-    copy_model(graph.proto, proto, lambda field, name: name not in dropped.get(field, ()))
+    copy_model(graph.proto, proto, lambda field, name: field not in places or name not in dead)
     return proto
 
 
-def _only_for(graph: Graph, tensors: set[str]) -> tuple[list[onnx.NodeProto], set[str]]:
-    """Nodes and constants that nothing but these weights needs."""
-    candidates = [node for name in tensors for node in graph.constants.slice(name) or ()]
-    names = {input_ for node in candidates for input_ in node.input} | tensors
-    dead: list[onnx.NodeProto] = []
-    kept = list(graph.proto.graph.node)
-    used = {info.name for info in graph.proto.graph.output}
-    while True:  # at most as many rounds as there are operators in a row
-        alive = used | {input_ for node in kept for input_ in _uses(node)}
-        now = [
-            node
-            for node in candidates
-            if any(node is other for other in kept)
-            and all(output in tensors or output not in alive for output in node.output)
-        ]
-        if not now:
-            return dead, {n for n in names if n in tensors or n not in alive}
-        dead += now
-        kept = [node for node in kept if not any(node is other for other in now)]
+def _only_for(graph: Graph, tensors: set[str]) -> set[str]:
+    """Names of constants, and of what is computed from them, that only these weights need."""
+    nodes = graph.proto.graph.node
+    uses = Counter(name for node in nodes for name in _uses(node))
+    uses.update(info.name for info in graph.proto.graph.output)
+    slices = (node for name in tensors for node in graph.constants.slice(name) or ())
+    candidates = {id(node): node for node in slices}
+    names = {name for node in candidates.values() for name in node.input} | tensors
+    dead = set()
+    for node in reversed(nodes):
+        if id(node) in candidates and all(o in tensors or not uses[o] for o in node.output):
+            dead.update(node.output)
+            uses.subtract(node.input)
+    return dead | {name for name in names if name in tensors or not uses[name]}
 
 
 def _uses(node: onnx.NodeProto) -> Iterator[str]:
@@ -114,6 +115,7 @@ def with_opset(
     del converted.graph.input[:]
     converted.graph.input.extend(inputs)
     converted.graph.initializer.extend(held)
+    converted.graph.metadata_props.extend(proto.graph.metadata_props)
     return converted, [f"converted from opset {default_opset(proto)} to {needed}"]
 
 

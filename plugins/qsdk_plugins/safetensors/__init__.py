@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar
+
+import numpy as np
 
 import qsdk
 from qsdk.interfaces import Adapter, Model
@@ -22,9 +25,18 @@ class SafetensorsAdapter(Adapter):
 
     def open(self, source: Any) -> Model:
         container = qsdk.Container(source)
-        model = SafetensorsModel(container, container.metadata)
+        texts = {key: text for key, text in container.file.metadata.items() if key != "qsdk"}
+        model = SafetensorsModel(container, container.metadata, texts)
         model.source = source
         return model
+
+    @classmethod
+    def example(cls, folder: Path) -> Path:
+        path = folder / "example.safetensors"
+        weight = np.linspace(-1, 1, 60, dtype=np.float32)
+        arrays = {"conv": weight.reshape(5, 3, 2, 2), "fc": weight.reshape(6, 10), "bias": weight}
+        qsdk.write_container(path, arrays.items(), dict)
+        return path
 
 
 @qsdk.hookimpl

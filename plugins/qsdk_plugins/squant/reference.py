@@ -59,7 +59,9 @@ def _squant_row(
 ) -> NDArray[np.int32]:
     # Stage E: to nearest. A clipped weight keeps its error, so that the others make up for it.
     rounded = np.clip(np.rint(steps), qmin - zero_point, qmax - zero_point)
-    error = np.rint(np.clip((rounded - steps) * np.float32(STEP), -FAR, FAR)).astype(np.int64)
+    with np.errstate(over="ignore"):  # a weight far outside: its error is clipped right here
+        scaled = np.clip((rounded - steps) * np.float32(STEP), -FAR, FAR)
+    error = np.rint(scaled).astype(np.int64)
     codes = rounded.astype(np.int32) + zero_point
     candidates = Candidates((error < 0) & (codes < qmax), (error > 0) & (codes > qmin))
     if stage_k and kernel_size > 1:

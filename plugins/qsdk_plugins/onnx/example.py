@@ -1,0 +1,27 @@
+"""A small network of two layers, for the contract kit."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+
+def two_layers() -> onnx.ModelProto:
+    """Conv, Flatten, Gemm."""
+    weight = np.linspace(-1, 1, 60, dtype=np.float32)
+    constants = [
+        numpy_helper.from_array(weight.reshape(5, 3, 2, 2), "conv.weight"),
+        numpy_helper.from_array(weight.reshape(20, 3), "fc.weight"),
+        numpy_helper.from_array(weight[:3], "fc.bias"),
+    ]
+    nodes = [
+        helper.make_node("Conv", ["x", "conv.weight"], ["a"], name="conv"),
+        helper.make_node("Flatten", ["a"], ["b"]),
+        helper.make_node("Gemm", ["b", "fc.weight", "fc.bias"], ["y"], name="fc"),
+    ]
+    x = helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 3, 3, 3])
+    y = helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 3])
+    graph = helper.make_graph(nodes, "example", [x], [y], constants)
+    opsets = [helper.make_opsetid("", 21)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=10)
