@@ -92,11 +92,12 @@ class Recipe:
     def from_file(cls, path: str | Path) -> Self:
         """A recipe from a TOML file."""
         try:
-            return cls.from_dict(tomllib.loads(Path(path).read_text(encoding="utf-8")))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise RecipeError(f"{Path(path).name} is no TOML: {error}") from None
+            table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
             raise RecipeError(f"{path} cannot be read: {error.strerror}") from None
+        except (ValueError, RecursionError) as error:  # also a number of too many digits
+            raise RecipeError(f"{Path(path).name} is no TOML: {error}") from None
+        return cls.from_dict(table)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain tables that :meth:`from_dict` takes back."""

@@ -58,22 +58,24 @@ def _version(package: str) -> str | None:
 def plugin_facts(registry: Registry) -> list[dict[str, Any]]:
     """Every plugin, loaded; those that are broken do not hinder the others."""
     registry.entries()
-    return [
-        {
-            "name": plugin.name,
-            "distribution": plugin.distribution,
-            "version": plugin.version,
-            "module": plugin.value,
-            "health": plugin.health,
-            "seconds": plugin.seconds,
-            "reason": plugin.reason,
-            "provides": [entry.full_name for entry in plugin.entries],
-        }
-        for plugin in registry.plugins
-    ]
+    return [facts_of(plugin) for plugin in registry.plugins]
 
 
-def traceback_of(plugin: Plugin) -> str:
+def facts_of(plugin: Plugin) -> dict[str, Any]:
+    return {
+        "name": plugin.name,
+        "distribution": plugin.distribution,
+        "version": plugin.version,
+        "module": plugin.value,
+        "health": plugin.health,
+        "seconds": plugin.seconds,
+        "reason": plugin.reason,
+        "provides": [entry.full_name for entry in plugin.entries],
+        "traceback": _traceback_of(plugin),
+    }
+
+
+def _traceback_of(plugin: Plugin) -> str:
     """Where a broken plugin failed; empty for the others."""
     if plugin.error is None:
         return ""

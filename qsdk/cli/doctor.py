@@ -3,39 +3,49 @@
 from __future__ import annotations
 
 import os
+from typing import Any
+
+import click
 
 from qsdk.cli.output import Output
 from qsdk.cli.verb import verb
 
 OK, WARNING, FAILED, BROKEN = "ok", "warning", "failed", "broken"
+TIMEOUT = 10.0  # seconds for the import of one plugin in a process of its own
 
 
 @verb("doctor")
-def command(output: Output) -> int:
+@click.option("--isolate", is_flag=True, help="Import each plugin in a process of its own.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="What --isolate gives each plugin.  [default: 10]",
+)
+def command(output: Output, isolate: bool, timeout: float | None) -> int:
     """Check the installation, the C extension, the extras and every plugin.
 
-    Exit status 0 when all is well, 5 when a plugin is broken. A missing C extension is a
-    warning, unless QSDK_REQUIRE_NATIVE=1.
+    With --isolate it also survives a plugin whose import ends the process, crashes or hangs,
+    and says which. Exit status 0 when all is well, 5 when a plugin is broken. A missing C
+    extension is a warning, unless QSDK_REQUIRE_NATIVE=1.
     """
     from qsdk.cli.environment import environment
 
+    if timeout is not None and not isolate:
+        raise click.UsageError("--timeout limits the processes of --isolate: add that")
+    limit = (timeout or TIMEOUT) if isolate else None
     with environment("QSDK_STRICT", "0"):  # all broken plugins are to be seen, not the first
-        return _examine(output)
+        return _examine(output, limit)
 
 
-def _examine(output: Output) -> int:
-    from qsdk.cli.checkup import extras, platform_facts, plugin_facts, traceback_of
+def _examine(output: Output, limit: float | None) -> int:
+    from qsdk.cli.checkup import extras, platform_facts
     from qsdk.cli.selftest import self_test
-    from qsdk.registry import registry
 
+    plugins, conflicts = _plugins(limit)
     facts = platform_facts()
-    native, self_tested = _native(), self_test()
-    optional, plugins = extras(), plugin_facts(registry)
-    broken = [plugin for plugin in registry.plugins if plugin.health == BROKEN]
-    conflicts = [
-        f"{kind} {name!r}: {' and '.join(entry.full_name for entry in claims)}"
-        for (kind, name), claims in registry.conflicts().items()
-    ]
+    native, self_tested, optional = _native(), self_test(), extras()
+    broken = [plugin for plugin in plugins if plugin["health"] == BROKEN]
     status = 1 if FAILED in (native["health"], self_tested["health"]) else 5 if broken else 0
     output.document(
         {
@@ -44,10 +54,8 @@ def _examine(output: Output) -> int:
             "native": native,
             "self_test": self_tested,
             "extras": optional,
-            "plugins": [
-                {**facts, "traceback": traceback_of(plugin)}
-                for facts, plugin in zip(plugins, registry.plugins, strict=True)
-            ],
+            "isolated": limit is not None,
+            "plugins": plugins,
             "conflicts": conflicts,
         }
     )
@@ -75,13 +83,33 @@ def _examine(output: Output) -> int:
             for p in plugins
         ],
     )
-    for plugin in broken:
-        output.say(f"\n{plugin.full_name}, from {plugin.value}:\n{traceback_of(plugin)}")
+    names = [f"{plugin['distribution']}:{plugin['name']}" for plugin in broken]
+    for name, plugin in zip(names, broken, strict=True):
+        output.say(f"\n{name}, from {plugin['module']}:\n{plugin['traceback']}")
     for conflict in conflicts:
         output.say(f"conflict: {conflict}")
     output.say()
-    output.say(_verdict(native, self_tested, [plugin.full_name for plugin in broken]))
+    output.say(_verdict(native, self_tested, names))
     return status
+
+
+def _plugins(limit: float | None) -> tuple[list[dict[str, Any]], list[str]]:
+    """Facts of every plugin, and conflicts in words; with a ``limit`` none is imported here."""
+    from qsdk.registry import registry
+
+    if limit is not None:
+        from qsdk.cli.isolation import conflicts_of, isolated_facts
+
+        found = isolated_facts(registry.plugins, limit)
+        return found, conflicts_of(found)
+    from qsdk.cli.checkup import plugin_facts
+
+    plugins = plugin_facts(registry)
+    conflicts = [
+        f"{kind} {name!r}: {' and '.join(f'{claim.full_name} {claim.version}' for claim in claims)}"
+        for (kind, name), claims in registry.conflicts().items()
+    ]
+    return plugins, conflicts
 
 
 def _native() -> dict[str, str]:

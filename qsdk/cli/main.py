@@ -20,6 +20,7 @@ VERBS = {
     "inspect": ("inspect", "What is in a file: layers, number formats, bytes, who made it."),
     "list": ("list_", "Everything registered, with its distribution, version and health."),
     "describe": ("describe", "Options of a quantizer, observer, ...: types, defaults, limits."),
+    "check": ("check", "The contract kit: does a plugin keep its promises?"),
     "doctor": ("doctor", "Health of the installation, the C extension and every plugin."),
     "demo": ("demo", "The main job on a network that ships with qsdk, in seconds."),
 }

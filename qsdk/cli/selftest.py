@@ -17,7 +17,7 @@ def self_test() -> dict[str, str]:
         return {"health": "skipped", "reason": "there is no C to compare with numpy"}
     weight = np.random.default_rng(0).normal(size=(16, 8, 3, 3)).astype(np.float32)
     try:
-        quantizers = [registry.get("quantizer:squant", bits=bits) for bits in (2, 4, 8)]
+        quantizers = [registry.get("qsdk:quantizer:squant", bits=bits) for bits in (2, 4, 8)]
     except QsdkError as error:
         return {"health": "skipped", "reason": f"there is no squant to try: {error}"}
     try:

@@ -64,7 +64,11 @@ class ArrayModel(Model):
 
     def _decoded(self, name: str) -> NDArray[Any]:
         item = self._items[name]
-        return item.dequantize() if isinstance(item, Encoding) else np.asarray(item)
+        if isinstance(item, Encoding):
+            return item.dequantize()
+        weight = np.asarray(item).view()
+        weight.flags.writeable = False  # the model's own: it is never changed
+        return weight
 
     def write(
         self,

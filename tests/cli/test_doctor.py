@@ -82,3 +82,66 @@ def test_the_self_test_leaves_the_environment_as_it_was(native, monkeypatch):
     monkeypatch.delenv("QSDK_DISABLE_NATIVE", raising=False)
     selftest.self_test()
     assert "QSDK_DISABLE_NATIVE" not in os.environ and native.available()
+
+
+# --isolate. With packages that pip installed, and more ways to die: tests/thirdparty.
+
+
+def test_isolated_it_finds_what_it_finds_without(run):
+    apart = run("doctor", "--isolate", "--json").document
+    together = run("doctor", "--json").document
+    assert apart.pop("isolated") is True and together.pop("isolated") is False
+    for document in (apart, together):
+        for plugin in document["plugins"]:
+            assert plugin.pop("seconds") >= 0
+    assert apart == together
+
+
+def test_isolated_it_survives_a_plugin_that_ends_the_process(spawn, plugin):
+    site = plugin(
+        "killer", "import os, sys\nprint('bye', file=sys.stderr, flush=True)\nos._exit(7)\n"
+    )
+    status, text, _ = spawn("doctor", PYTHONPATH=site)
+    assert (status, text) == (7, "")  # the control: without --isolate it does not survive
+    status, text, errors = spawn("doctor", "--isolate", "--json", PYTHONPATH=site)
+    assert status == 5 and errors == ""
+    (killer,) = [p for p in json.loads(text)["plugins"] if p["name"] == "killer"]
+    assert killer["health"] == "broken" and killer["traceback"] == "bye"
+    assert killer["reason"] == (
+        "at its import the process ended with exit status 7; "
+        "QSDK_DISABLE_PLUGINS=killer keeps it from being imported"
+    )
+
+
+def test_isolated_no_plugin_of_others_is_imported_in_this_process(start, plugin, tmp_path):
+    code = (
+        "import os, qsdk\nfrom qsdk_plugins.rtn import RoundToNearest\n"
+        f"open({str(tmp_path / 'pids')!r}, 'a').write(f'{{os.getpid()}}\\n')\n"
+        "class Squant(RoundToNearest):\n    name = 'squant'\n"
+        "@qsdk.hookimpl\ndef qsdk_quantizers(): return [Squant]\n"
+    )
+    process = start("doctor", "--isolate", "--json", PYTHONPATH=plugin("squant", code))
+    document = json.loads(process.communicate(timeout=60)[0])
+    (pid,) = (tmp_path / "pids").read_text().split()
+    assert int(pid) != process.pid
+    assert document["conflicts"] == [
+        "quantizer 'squant': qsdk:quantizer:squant 0.1.0 and squant:quantizer:squant 1.5"
+    ]
+    assert document["self_test"]["health"] in ("ok", "skipped")
+
+
+def test_isolated_advice_names_the_distribution_where_the_name_is_not_enough(spawn, plugin):
+    site = plugin("rtn", "1 / 0\n")
+    status, text, _ = spawn("doctor", "--isolate", "--json", PYTHONPATH=site)
+    found = {p["distribution"]: p for p in json.loads(text)["plugins"] if p["name"] == "rtn"}
+    assert status == 5 and found["qsdk"]["health"] == "ok"
+    assert "ZeroDivisionError" in found["rtn"]["reason"]
+    assert "QSDK_DISABLE_PLUGINS=rtn:rtn keeps" in found["rtn"]["reason"]
+
+
+def test_a_time_limit_without_isolation_is_wrong_use(run):
+    assert (
+        "--timeout limits the processes of --isolate"
+        in run("doctor", "--timeout", 3, status=2).stderr
+    )
+    run("doctor", "--isolate", "--timeout", 0, status=2)

@@ -1,0 +1,221 @@
+"""Wrong observers: each has one fault."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import attrs
+import numpy as np
+
+from qsdk import registry
+
+from .base import MUTANTS, caught_by
+
+MinMax = registry.find("observer:minmax").target
+
+
+class Good(MinMax):
+    """What the mutants of observers are derived from: it passes."""
+
+    name: ClassVar[str] = "good"
+
+
+# -- What goes in
+
+
+@caught_by("check_batches_are_left_unchanged")
+class ClearsTheBatch(Good):
+    def observe(self, x):
+        super().observe(x)
+        if x.flags.writeable:
+            x[...] = 0
+
+
+@caught_by("check_any_float_type_is_observed")
+class OnlySingles(Good):
+    def observe(self, x):
+        if x.dtype != np.float32:
+            raise TypeError(f"no {x.dtype} here")
+        super().observe(x)
+
+
+@caught_by("check_any_memory_layout_is_observed")
+class ReadsMemoryInOrder(Good):
+    def observe(self, x):
+        super().observe(np.ravel(x, order="K").reshape(np.shape(x)))
+
+
+@caught_by("check_an_empty_batch_changes_nothing")
+class CountsEmptyBatches(Good):
+    def observe(self, x):
+        super().observe(x if np.size(x) else np.full((len(x), 1), 1000.0))
+
+
+@caught_by("check_nan_and_infinity_leave_the_state_alone")
+class TakesNan(Good):
+    def observe(self, x):
+        super().observe(np.nan_to_num(x, posinf=0, neginf=0))
+
+
+@caught_by("check_nan_and_infinity_leave_the_state_alone")
+class TakesHalfOfABadBatch(Good):
+    def observe(self, x):
+        if not np.isfinite(x).all():
+            super().observe(np.nan_to_num(x) * 0 + np.float32(99))
+        super().observe(x)
+
+
+@caught_by("check_batches_without_floats_are_refused")
+class TakesIntegers(Good):
+    def observe(self, x):
+        super().observe(np.real(x) * np.float32(1))
+
+
+@caught_by("check_a_batch_of_other_channels_is_refused")
+class StartsAnew(Good):
+    def _widen(self, low, high):
+        if self._low is not None and self._low.shape != low.shape:
+            self._low = None
+        super()._widen(low, high)
+
+
+@caught_by("check_an_axis_that_a_batch_lacks_is_refused")
+class AddsAnAxis(Good):
+    def observe(self, x):
+        super().observe(np.atleast_1d(x))
+
+
+# -- What comes out
+
+
+@caught_by("check_nothing_observed_is_an_error")
+class ZeroFromNothing(Good):
+    def range(self):
+        return super().range() if self._low is not None else (np.float32(0), np.float32(0))
+
+
+@caught_by("check_the_range_is_ordered_and_no_wider_than_the_data")
+class Backwards(Good):
+    def range(self):
+        return super().range()[::-1]
+
+
+@caught_by("check_the_range_is_ordered_and_no_wider_than_the_data")
+class Generous(Good):
+    def range(self):
+        low, high = super().range()
+        return low * np.float32(1.5), high * np.float32(1.5)
+
+
+@caught_by("check_the_range_has_one_entry_per_channel")
+class AlwaysAnAxis(Good):
+    def range(self):
+        return tuple(np.atleast_1d(end) for end in super().range())
+
+
+@caught_by("check_params_lie_on_the_grid")
+class OffTheGrid(Good):
+    def params(self, scheme):
+        scale, zero_point = super().params(scheme)
+        return scale, zero_point + np.int32(1000)
+
+
+@caught_by("check_the_same_stream_gives_the_same_state")
+class CountsObservers(Good):
+    calls: ClassVar = iter(range(10**9))
+
+    def state(self):
+        return {**super().state(), "call": np.array(next(self.calls))}
+
+
+# -- State
+
+
+@caught_by("check_the_state_can_be_stored")
+class KeepsText(Good):
+    def state(self):
+        return {**super().state(), "note": np.array("text")}
+
+    def load_state(self, arrays):
+        super().load_state({k: v for k, v in arrays.items() if k != "note"})
+
+
+@caught_by("check_the_state_round_trips")
+class ForgetsTheHigh(Good):
+    def load_state(self, arrays):
+        super().load_state({**arrays, "high": arrays["low"]} if arrays else {})
+
+
+@caught_by("check_a_state_given_out_is_a_copy")
+class GivesItself(Good):
+    def state(self):
+        return {} if self._low is None else {"low": self._low, "high": self._high}
+
+
+@caught_by("check_a_state_taken_in_is_copied")
+class KeepsWhatItLoads(Good):
+    def load_state(self, arrays):
+        self._low, self._high = arrays.get("low"), arrays.get("high")
+
+
+@caught_by("check_memory_is_bounded")
+class KeepsEverything(Good):
+    def observe(self, x):
+        super().observe(x)
+        self.__dict__.setdefault("all", []).append(np.float32(x).reshape(-1))
+
+    def state(self):
+        return {**super().state(), "all": np.concatenate([np.zeros(0), *self.__dict__["all"]])}
+
+
+# -- Merging
+
+
+@caught_by("check_merging_equals_one_pass")
+class LosesTheOther(Good):
+    def merge(self, other):
+        return super().merge(self)
+
+
+@caught_by("check_merging_is_commutative")
+class PrefersItself(Good):
+    def merge(self, other):
+        return super().merge(self if self._low is not None else other)
+
+
+@caught_by("check_merging_is_associative")
+class Averages(Good):
+    def merge(self, other):
+        merged = super().merge(other)
+        if self._low is not None and other._low is not None:
+            merged._low = (self._low + other._low) / 2
+        return merged
+
+
+@caught_by("check_a_new_observer_is_neutral")
+class NothingWins(Good):
+    def merge(self, other):
+        return super().merge(other) if other._low is not None else attrs.evolve(other)
+
+
+@caught_by("check_merging_leaves_both_unchanged")
+class MergesInPlace(Good):
+    def merge(self, other):
+        self._low, self._high = (merged := super().merge(other))._low, merged._high
+        return self
+
+
+@caught_by("check_merging_raises_where_order_matters")
+class MergesAnyhow(Good):
+    mergeable = False
+
+
+# -- Options
+
+
+@attrs.define(kw_only=True, eq=False)
+class NeedsAnOption(Good):
+    must: int
+
+
+MUTANTS.append(("check_an_observer_has_defaults", NeedsAnOption(must=1)))

@@ -1,0 +1,1 @@
+"""K-means codebooks for qsdk, with an encoding and an observer of their own."""
