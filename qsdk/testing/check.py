@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import itertools
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -50,6 +51,12 @@ def refused_with(
             f"{what} raised {type(other).__name__} ({other}), not {error.__name__}"
         ) from other
     raise ContractBroken(f"{what} was accepted; it must raise {error.__name__}")
+
+
+def tells(message: str, index: list[int]) -> bool:
+    """Whether the numbers of ``index`` stand in the message, in their order."""
+    numbers = [int(number) for number in re.findall(r"\d+", message)]
+    return any(numbers[i : i + len(index)] == index for i in range(len(numbers) - len(index) + 1))
 
 
 @attrs.frozen(eq=False)

@@ -17,8 +17,16 @@ from qsdk.interfaces import Observer
 from qsdk.scheme import Scheme
 from qsdk.storage.tensor_file import NAMES
 from qsdk.testing import corpus
-from qsdk.testing.check import Array, Case, Contract, Inputs, NotApplicable, refused_with, require
-from qsdk.testing.quantizers import tells
+from qsdk.testing.check import (
+    Array,
+    Case,
+    Contract,
+    Inputs,
+    NotApplicable,
+    refused_with,
+    require,
+    tells,
+)
 from qsdk.testing.same import Bits, array_bits
 from qsdk.testing.subject import Subject
 

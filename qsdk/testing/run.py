@@ -80,7 +80,7 @@ def _as_expected(check: Check, outcome: Outcome, expected: Mapping[str, str]) ->
     reason = reason_to_fail(check, expected)
     if reason is None or outcome.status == SKIPPED:
         return outcome
-    if outcome.status == FAILED:
+    if outcome.status in (FAILED, WARNED):
         return attrs.evolve(outcome, status=EXPECTED, message=f"{reason} ({outcome.message})")
     return attrs.evolve(
         outcome, status=FAILED, message=f"it passes, and was expected to fail: {reason}"
@@ -96,16 +96,18 @@ def run_one(
 ) -> Outcome:
     """What becomes of one check, expectations aside; ``smallest`` shrinks what fails."""
     case = "" if check.promise.once else check.case.label
+    ran, reason = False, "it had no array to try"
     for what, array in check.inputs(max_examples):
         try:
             check.try_on(array)
-        except NotApplicable as reason:
-            return Outcome(check.name, case, SKIPPED, str(reason))
+            ran = True
+        except NotApplicable as not_this:
+            reason = str(not_this)
         except ContractBroken as error:
             if smallest and array is not None:
                 array, error = _smallest(check, array, error)
             return _failure(check, case, array, what, error, save)
-    return Outcome(check.name, case, PASSED)
+    return Outcome(check.name, case, PASSED) if ran else Outcome(check.name, case, SKIPPED, reason)
 
 
 def _smallest(check: Check, array: Array, error: ContractBroken) -> tuple[Array, ContractBroken]:

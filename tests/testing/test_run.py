@@ -15,7 +15,7 @@ from qsdk.testing import KIT_VERSION, ContractBroken, check_plugin, iter_checks,
 from qsdk.testing.kinds import contract_of
 from qsdk.testing.run import COVERAGE
 
-from .mutants import encodings, quantizers
+from .mutants import adapters, encodings, quantizers
 from .mutants.quantizers import Epsilon, Good, NineBits, NoZero, WantsAHessian
 
 ZEROS = "check_zeros_decode_to_exact_zeros"
@@ -128,6 +128,26 @@ def test_a_run_that_skipped_everything_is_red():
 
 def test_an_encoding_of_which_there_is_no_sample_is_red():
     assert ids(check_plugin(encodings.NoSample).failed) == {COVERAGE}
+
+
+def test_an_example_that_raises_fails_the_checks_and_not_the_run():
+    class Raises(adapters.Good):
+        @classmethod
+        def example(cls, folder):
+            raise RuntimeError("no disk")
+
+    result = check_plugin(Raises)
+    assert ids(result.passed) == {COVERAGE}
+    assert len(result.failed) > 10 and all("no disk" in o.message for o in result.failed)
+
+
+def test_a_check_that_tried_no_array_has_not_passed(monkeypatch):
+    contract = contract_of("observer")
+    promises = [attrs.evolve(p, inputs=lambda case: iter(())) for p in contract.promises]
+    monkeypatch.setattr(contract, "promises", promises)
+    result = check_plugin("minmax")
+    assert not result.ok and not result.passed
+    assert {outcome.message for outcome in result.skipped} == {"it had no array to try"}
 
 
 def test_a_provisional_check_warns_and_does_not_fail(monkeypatch):
