@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import attrs
 import numpy as np
+from numpy.typing import NDArray
 
 from qsdk import metrics
 from qsdk.encodings import Encoding
@@ -95,7 +96,7 @@ class Run:
                 f"{quantizer.name} gave {encoding.shape} for {layer.name} of {layer.shape}"
             )
         decoded = encoding.dequantize()
-        if weight.dtype.itemsize < 4 and not np.isfinite(decoded.astype(weight.dtype)).all():
+        if not _fits(decoded, weight.dtype):
             raise DataError(
                 f"{layer.name}: decoded values do not fit {weight.dtype}, the type of the weight; "
                 "use more bits, or a range_rule that clips"
@@ -150,6 +151,12 @@ class Run:
 def _sha256(weight: Any) -> str:
     values = np.ascontiguousarray(weight).reshape(-1)  # bfloat16 has no buffer, its bytes have
     return hashlib.sha256(values.view(np.uint8).data).hexdigest()
+
+
+def _fits(decoded: NDArray[np.float32], dtype: np.dtype[Any]) -> bool:
+    """Whether the values stay finite in the type that the weight had."""
+    with np.errstate(over="ignore"):
+        return dtype.itemsize >= 4 or bool(np.isfinite(decoded.astype(dtype)).all())
 
 
 def _copy_of(noted: Any, kind: type[T]) -> T:

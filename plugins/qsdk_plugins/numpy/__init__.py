@@ -53,7 +53,7 @@ class ZippedArrays(Mapping[str, ZippedArray]):
         self._path = path
         try:
             self._archive = zipfile.ZipFile(path)  # stays open: finding a member anew is slow
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        except Exception as error:  # zipfile has one of its own for a version it does not know
             raise FileRefusedError(f"{path.name} is no .npz archive of arrays: {error}") from None
         self._arrays: dict[str, ZippedArray] = {}
         for member in self._archive.infolist():

@@ -121,6 +121,8 @@ class TensorReader:
         """
         assert self.path is not None
         folder = self.path.parent
+        if not isinstance(location, str) or "\0" in location:  # protobuf gives bytes if no UTF-8
+            raise self._refuse(name, f"its data is said to lie in {location!r}, which is no name")
         if not location or Path(location).is_absolute() or ".." in Path(location).parts:
             raise self._refuse(name, f"its data is said to lie in {location!r}, outside the folder")
         file = Path(os.path.realpath(folder / location))

@@ -1,0 +1,272 @@
+/* Every function of native/ on seeded inputs, against plain slow oracles in this file.
+ *
+ * Static and free of Python, so that it runs under an emulator of any CPU. Each buffer ends at a
+ * page that nobody may touch: one byte too far is a crash. Prints the inputs tried and wrong. */
+#define _GNU_SOURCE
+#include "qsdk_native.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define ROWS 3
+#define LONGEST 512
+#define PAGE ((size_t)1 << 16) /* no system has larger ones */
+#define ONE ((int64_t)1 << 20)
+
+static size_t inputs, wrong;
+
+static void expect(int right, const char *what, long a, long b, long c)
+{
+    inputs++;
+    if (!right && wrong++ < 20)
+        printf("wrong: %s %ld %ld %ld\n", what, a, b, c);
+}
+
+/* bytes that end where a forbidden page begins; buffer number `which` is used anew by each call. */
+static void *guarded(int which, size_t bytes)
+{
+    static char *buffers[8];
+    if (!buffers[which]) {
+        buffers[which] = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+                              -1, 0);
+        if (buffers[which] == MAP_FAILED || mprotect(buffers[which] + PAGE, PAGE, PROT_NONE))
+            exit(2);
+    }
+    memset(buffers[which], 0x55, PAGE);
+    return buffers[which] + PAGE - bytes;
+}
+
+static uint64_t state;
+
+static uint32_t draw(uint32_t below) /* splitmix64 */
+{
+    uint64_t z = state += 0x9e3779b97f4a7c15u;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return (uint32_t)((z ^ z >> 31) >> 32) % below;
+}
+
+/* Oracles. */
+
+static int64_t nearest(double value) /* halves to even */
+{
+    const double below = floor(value), rest = value - below;
+    const int64_t whole = (int64_t)below;
+    return rest > 0.5 || (rest == 0.5 && whole % 2 != 0) ? whole + 1 : whole;
+}
+
+static int64_t held(int64_t value, int64_t low, int64_t high)
+{
+    return value < low ? low : value > high ? high : value;
+}
+
+static int64_t oracle_steps(float u, int zero, int qmin, int qmax)
+{
+    const double limit = 1e6, far = u > limit ? limit : u < -limit ? -limit : u;
+    return held(nearest(far), qmin - zero, qmax - zero);
+}
+
+static int64_t oracle_error(float u, int64_t steps, int fraction_bits)
+{
+    const double error = fmax(fmin((double)((float)steps - u), 1024), -1024);
+    return nearest(ldexp(error, fraction_bits));
+}
+
+static int bit_of(const uint8_t *packed, size_t bit)
+{
+    return packed[bit / 8] >> bit % 8 & 1;
+}
+
+static int direction_of(int64_t e, int64_t code, int qmin, int qmax)
+{
+    return e < 0 && code < qmax ? 1 : e > 0 && code > qmin ? -1 : 0;
+}
+
+/* The flip step of the header; order gets the candidates that may move, returns how many did. */
+static size_t oracle_flip(int64_t *e, int64_t *codes, const char *candidate, size_t n, int64_t sum,
+                          int qmin, int qmax, size_t *order, size_t *ordered)
+{
+    const int direction = sum < 0 ? 1 : sum > 0 ? -1 : 0;
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++)
+        if (direction && candidate[i] && direction_of(e[i], codes[i], qmin, qmax) == direction) {
+            size_t place = count++; /* behind all that are as large */
+            for (; place > 0 && llabs(e[order[place - 1]]) < llabs(e[i]); place--)
+                order[place] = order[place - 1];
+            order[place] = i;
+        }
+    const size_t wanted = (size_t)nearest(ldexp((double)llabs(sum), -20));
+    const size_t moved = wanted < count ? wanted : count;
+    for (size_t m = 0; m < moved; m++) {
+        codes[order[m]] += direction;
+        e[order[m]] += direction * ONE;
+    }
+    *ordered = count;
+    return moved;
+}
+
+static int64_t sum_of(const int64_t *e, size_t n)
+{
+    int64_t sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += e[i];
+    return sum;
+}
+
+static void oracle_squant(const float *x, size_t length, size_t kernel_size, float scale, int zero,
+                          int qmin, int qmax, int stage_k, int stage_c, int64_t *codes)
+{
+    static int64_t e[LONGEST];
+    static char candidate[LONGEST];
+    static size_t order[LONGEST];
+    size_t ordered;
+    for (size_t i = 0; i < length; i++) {
+        const float u = x[i] / scale;
+        const int64_t steps = oracle_steps(u, zero, qmin, qmax);
+        codes[i] = steps + zero;
+        e[i] = oracle_error(u, steps, 20);
+    }
+    memset(candidate, 1, sizeof candidate);
+    if (stage_k && kernel_size > 1) {
+        char left[LONGEST] = {0};
+        for (size_t start = 0; start < length; start += kernel_size) {
+            const int64_t sum = sum_of(e + start, kernel_size);
+            const size_t moved = oracle_flip(e + start, codes + start, candidate, kernel_size, sum,
+                                             qmin, qmax, order, &ordered);
+            if (sum != 0 && (int64_t)moved * ONE >= llabs(sum))
+                left[start + order[moved - 1]] = 1;
+            else if (sum != 0 && moved < ordered)
+                left[start + order[moved]] = 1;
+        }
+        memcpy(candidate, left, sizeof left);
+    }
+    if (stage_c)
+        oracle_flip(e, codes, candidate, length, sum_of(e, length), qmin, qmax, order, &ordered);
+}
+
+/* Inputs. */
+
+static const int grids[][2] = {{-8, 7}, {-7, 7}, {0, 15}, {-2, 1}, {0, 1}, {-128, 127}, {0, 255}};
+enum { GRIDS = sizeof grids / sizeof *grids, KINDS = 5 };
+
+static float one_value(int kind, int low, int high)
+{
+    const int width = high - low;
+    switch (kind) {
+    case 0: /* quarters: zeros, halves, ties */
+        return (float)(4 * low - 2 + (int)draw((uint32_t)(4 * width + 5))) / 4;
+    case 1: /* anything on the grid and a little beside it */
+        return (float)low - 1 + (float)draw(1 << 20) * (float)(width + 2) / (1 << 20);
+    case 2: /* errors of one sign */
+        return (float)(low + (int)draw((uint32_t)width + 1)) + (float)draw(3) / 4;
+    case 3: /* errors that differ by half a unit of 2^-20 */
+        return (float)(100000 + (float)draw(8) / 2) / ONE;
+    default: /* far outside */
+        return draw(4) ? 0.25f : (draw(2) ? 1e9f : -3e4f);
+    }
+}
+
+static void rows_of(int kind, const int *grid, size_t length, float *x, float *scale, int32_t *zero)
+{
+    for (size_t r = 0; r < ROWS; r++) {
+        zero[r] = grid[0] + (int)draw((uint32_t)(grid[1] - grid[0] + 1));
+        scale[r] = kind == 1 ? 0.3f + (float)draw(1000) / 997 : ldexpf(1, (int)draw(9) - 6);
+        for (size_t i = 0; i < length; i++)
+            x[r * length + i] = one_value(kind, grid[0] - zero[r], grid[1] - zero[r]) * scale[r];
+    }
+}
+
+static void try_packing(int bits, int is_signed, size_t n)
+{
+    const size_t bytes = (n * (size_t)bits + 7) / 8;
+    uint8_t *codes = guarded(0, n), *packed = guarded(1, bytes), *back = guarded(2, n);
+    for (size_t i = 0; i < n; i++)
+        codes[i] = (uint8_t)draw(256);
+    qsdk_pack_portable(codes, n, bits, packed);
+    int right = 1;
+    for (size_t bit = 0; bit < 8 * bytes; bit++) {
+        const size_t i = bit / (size_t)bits;
+        right &= bit_of(packed, bit) == (i < n ? codes[i] >> bit % (size_t)bits & 1 : 0);
+    }
+    expect(right, "pack", bits, is_signed, (long)n);
+    right = qsdk_unpack_portable(packed, bytes, n, bits, is_signed, back) == 0;
+    for (size_t i = 0; i < n; i++) {
+        int code = codes[i] % (1 << bits);
+        if (is_signed && code >= 1 << (bits - 1))
+            code -= 1 << bits;
+        right &= back[i] == (uint8_t)code;
+    }
+    expect(right, "unpack", bits, is_signed, (long)n);
+    if (bytes)
+        expect(qsdk_unpack_portable(packed + 1, bytes - 1, n, bits, is_signed, back) == 1,
+               "a packed buffer one byte short is refused", bits, is_signed, (long)n);
+}
+
+static void try_rounding(int kind, const int *grid, size_t length)
+{
+    float *x = guarded(0, ROWS * length * sizeof *x), *scale = guarded(1, ROWS * sizeof *scale);
+    int32_t *zero = guarded(2, ROWS * sizeof *zero);
+    uint8_t *codes = guarded(3, ROWS * length);
+    int64_t *error = guarded(4, ROWS * sizeof *error);
+    rows_of(kind, grid, length, x, scale, zero);
+    qsdk_quantize_rows_portable(x, ROWS, length, scale, zero, grid[0], grid[1], codes);
+    qsdk_squared_error_rows_portable(x, ROWS, length, scale, zero, grid[0], grid[1], error);
+    int right_codes = 1, right_error = 1;
+    for (size_t r = 0; r < ROWS; r++) {
+        int64_t sum = 0;
+        for (size_t i = 0; i < length; i++) {
+            const float u = x[r * length + i] / scale[r];
+            const int64_t steps = oracle_steps(u, zero[r], grid[0], grid[1]);
+            const int64_t e = oracle_error(u, steps, 10);
+            right_codes &= codes[r * length + i] == (uint8_t)(steps + zero[r]);
+            sum += e * e;
+        }
+        right_error &= sum == error[r];
+    }
+    expect(right_codes, "quantize_rows", kind, grid[0], (long)length);
+    expect(right_error, "squared_error_rows", kind, grid[0], (long)length);
+}
+
+static void try_squant(int kind, const int *grid, size_t kernels, size_t kernel_size, int stages)
+{
+    static int64_t oracle[LONGEST];
+    const size_t length = kernels * kernel_size;
+    float *x = guarded(0, ROWS * length * sizeof *x), *scale = guarded(1, ROWS * sizeof *scale);
+    int32_t *zero = guarded(2, ROWS * sizeof *zero), *error = guarded(4, length * sizeof *error);
+    uint8_t *codes = guarded(3, ROWS * length);
+    rows_of(kind, grid, length, x, scale, zero);
+    qsdk_squant_portable(x, ROWS, kernels, kernel_size, scale, zero, grid[0], grid[1], stages & 1,
+                         stages >> 1, error, codes);
+    int right = 1;
+    for (size_t r = 0; r < ROWS; r++) {
+        oracle_squant(x + r * length, length, kernel_size, scale[r], zero[r], grid[0], grid[1],
+                      stages & 1, stages >> 1, oracle);
+        for (size_t i = 0; i < length; i++)
+            right &= codes[r * length + i] == (uint8_t)oracle[i];
+    }
+    expect(right, "squant", kind + 10 * stages, grid[0], (long)(1000 * kernels + kernel_size));
+}
+
+int main(void)
+{
+    static const size_t sizes[] = {1, 2, 3, 9, 25}, counts[] = {0, 1, 2, 5, 17};
+    for (int bits = 1; bits <= 8; bits++)
+        for (int is_signed = 0; is_signed < 2; is_signed++)
+            for (size_t n = 0; n <= 200; n++)
+                try_packing(bits, is_signed, n);
+    for (int g = 0; g < GRIDS; g++)
+        for (int kind = 0; kind < KINDS; kind++) {
+            for (size_t length = 0; length <= 130; length++)
+                try_rounding(kind, grids[g], length);
+            for (int stages = 0; stages < 4; stages++)
+                for (int seed = 0; seed < 5; seed++)
+                    for (size_t s = 0; s < 5; s++)
+                        for (size_t c = 0; c < 5; c++)
+                            try_squant(kind, grids[g], counts[c], sizes[s], stages);
+        }
+    printf("inputs %zu, wrong %zu\n", inputs, wrong);
+    return wrong != 0;
+}
