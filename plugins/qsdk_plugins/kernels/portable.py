@@ -1,0 +1,29 @@
+"""The portable backend: plain C, for every CPU that the extension is built for."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import qsdk
+from qsdk_plugins.kernels.linear_binary import LinearBinary, LinearTernary
+
+
+class LinearBinaryPortable(LinearBinary):
+    name = "linear-binary-portable"
+    instruction_set = "portable"
+    features: ClassVar[frozenset[str]] = frozenset({"extension"})
+    priority = 10
+    backend = "portable"
+
+
+class LinearTernaryPortable(LinearTernary):
+    name = "linear-ternary-portable"
+    instruction_set = "portable"
+    features: ClassVar[frozenset[str]] = frozenset({"extension"})
+    priority = 10
+    backend = "portable"
+
+
+@qsdk.hookimpl
+def qsdk_kernels() -> list[type[qsdk.Kernel]]:
+    return [LinearBinaryPortable, LinearTernaryPortable]
