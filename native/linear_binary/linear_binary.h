@@ -193,4 +193,8 @@ size_t qsdk_binary_input_bytes_portable(const qsdk_linear_binary *layer);
 int qsdk_binary_input_portable(const qsdk_linear_binary *layer, const float *x, float *beta,
                                void *input, uint64_t *words);
 
+/* Floats in plain C, eight rows to a block; portable.c. */
+void qsdk_binary_float_rows_portable(const qsdk_linear_binary *layer, size_t first, size_t count,
+                                     const float *tables, float *y);
+
 #endif
