@@ -57,15 +57,15 @@ class SignPlanes:
 
     @property
     def planes(self) -> int:
-        return self.words.shape[1]
+        return len(self.alpha)
 
     @property
     def rows(self) -> int:
-        return self.words.shape[2]
+        return int(self.words.shape[2])
 
     @property
     def groups(self) -> int:
-        return -(-self.words.shape[3] // self.group_words)
+        return -(-int(self.words.shape[3]) // self.group_words)
 
     def group(self, number: int) -> slice:
         """The places of a group."""
@@ -80,7 +80,7 @@ class SignPlanes:
         return digits
 
     def by_block(self, values: NDArray[Any], block: int) -> NDArray[Any]:
-        """(planes, rows, groups) as (blocks, groups, planes, rows of a block), 0 behind the last."""
+        """(planes, rows, groups) as (blocks, groups, planes, rows of a block), filled with 0."""
         blocks = -(-self.rows // block)
         padded = np.zeros((self.planes, blocks * block, self.groups), values.dtype)
         padded[:, : self.rows] = values[..., : self.groups]
@@ -90,8 +90,10 @@ class SignPlanes:
     def places(self) -> NDArray[np.int32]:
         """How many digits of each group are not 0, (planes, rows, groups)."""
         present = np.abs(self.digits())
-        found = [present[..., self.group(g)].sum(axis=-1) for g in range(self.groups)]
-        return np.stack(found, axis=-1).astype(np.int32)
+        found = np.zeros((self.planes, self.rows, self.groups), np.int32)
+        for g in range(self.groups):
+            found[..., g] = present[..., self.group(g)].sum(axis=-1)
+        return found
 
 
 def refusal(operation: Operation) -> str:
@@ -119,7 +121,7 @@ def clip(y: NDArray[np.float32], output: Output) -> NDArray[np.float32]:
 
 
 class LinearBinary(Kernel):
-    """``native/linear_binary`` for one instruction set; a subclass says which, ``instruction_set``."""
+    """``native/linear_binary`` for one instruction set; a subclass names it."""
 
     operation = "linear"
     encoding = "binary_coded"
