@@ -3,115 +3,16 @@
  * of it the input misses. So there is no xor, and counting bits costs nothing. Limited by shuffles
  * and additions: two of each for 256 places, beside three operations to split the bytes. Two vectors
  * of rows share what is loaded of the input. */
-#include "linear_binary.h"
+#include "avx2.h"
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <immintrin.h>
 #include <string.h>
 
-#define TARGET __attribute__((target("avx2,popcnt")))
+#define TARGET __attribute__((target("avx2")))
 
 enum { ROWS = 64, BYTES = ROWS / 32, VECTORS = ROWS / 8, AHEAD = 4096 };
-enum { FLOAT_ROWS = 32, FLOAT_VECTORS = FLOAT_ROWS / 8 };
 enum { FLUSH = 31, SEGMENT = 7936 }; /* bytes of places that fit 8 and 16 bits of misses */
-
-/* Coding. */
-
-TARGET static inline __m256 abs_avx2(__m256 v)
-{
-    return _mm256_and_ps(v, _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff)));
-}
-
-TARGET static inline float fold_avx2(const __m256 *sum)
-{
-    float lane[16];
-    _mm256_storeu_ps(lane, sum[0]);
-    _mm256_storeu_ps(lane + 8, sum[1]);
-    return qsdk_binary_fold_portable(lane);
-}
-
-TARGET static float residual_avx2(const float *x, size_t n, const float *beta, int count)
-{
-    __m256 sum[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
-    float last[16] = {0};
-    const size_t whole = n / 16 * 16;
-    for (size_t k = whole; k < n; k++)
-        last[k - whole] = qsdk_binary_residual_portable(x[k], beta, count);
-    for (size_t k = 0; k < whole; k += 16)
-        for (int h = 0; h < 2; h++) {
-            __m256 r = abs_avx2(_mm256_loadu_ps(x + k + 8 * h));
-            for (int i = 0; i < count; i++)
-                r = abs_avx2(_mm256_sub_ps(r, _mm256_set1_ps(beta[i])));
-            sum[h] = _mm256_add_ps(sum[h], r);
-        }
-    for (int h = 0; h < 2; h++)
-        sum[h] = _mm256_add_ps(sum[h], _mm256_loadu_ps(last + 8 * h));
-    return fold_avx2(sum);
-}
-
-/* Sum and number of 16 magnitudes at or above the threshold. */
-TARGET static inline int above_16_avx2(const float *x, __m256 threshold, __m256 *sum)
-{
-    int number = 0;
-    for (int h = 0; h < 2; h++) {
-        const __m256 a = abs_avx2(_mm256_loadu_ps(x + 8 * h));
-        const __m256 is = _mm256_cmp_ps(a, threshold, _CMP_GE_OQ);
-        sum[h] = _mm256_add_ps(sum[h], _mm256_and_ps(a, is));
-        number += __builtin_popcount((unsigned)_mm256_movemask_ps(is));
-    }
-    return number;
-}
-
-TARGET static void above_avx2(const float *x, size_t n, const float *threshold, int count, float *sum,
-                              int64_t *number)
-{
-    const size_t whole = n / 16 * 16;
-    float last[16] = {0};
-    memcpy(last, x + whole, (n - whole) * sizeof *x);
-    for (int j = 0; j < count; j++) {
-        const __m256 limit = _mm256_set1_ps(threshold[j]);
-        __m256 sums[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
-        number[j] = 0;
-        for (size_t k = 0; k < whole; k += 16)
-            number[j] += above_16_avx2(x + k, limit, sums);
-        number[j] += above_16_avx2(last, limit, sums);
-        if (0 >= threshold[j]) /* so were the zeros behind the last */
-            number[j] -= (int64_t)(16 - (n - whole));
-        sum[j] = fold_avx2(sums);
-    }
-}
-
-/* 64 elements. */
-TARGET static inline void code_64_avx2(const float *x, uint64_t valid,
-                                       const struct qsdk_binary_levels *levels, uint64_t *words)
-{
-    uint64_t above[QSDK_BINARY_LEVELS] = {0}, negative = 0;
-    for (int k = 0; k < 64; k += 8) {
-        const __m256 v = _mm256_loadu_ps(x + k), a = abs_avx2(v);
-        const __m256 less = _mm256_cmp_ps(v, _mm256_setzero_ps(), _CMP_LT_OQ);
-        negative |= (uint64_t)(unsigned)_mm256_movemask_ps(less) << k;
-        for (int j = 0; j < levels->count; j++) {
-            const __m256 is = _mm256_cmp_ps(a, _mm256_set1_ps(levels->threshold[j]), _CMP_GE_OQ);
-            above[j] |= (uint64_t)(unsigned)_mm256_movemask_ps(is) << k;
-        }
-    }
-    qsdk_binary_planes_portable(levels, above, negative, valid, words);
-}
-
-TARGET static void code_avx2(const float *x, size_t n, const struct qsdk_binary_levels *levels,
-                             uint64_t *words)
-{
-    size_t start = 0;
-    for (; n - start >= 64; start += 64, words += levels->planes)
-        code_64_avx2(x + start, ~UINT64_C(0), levels, words);
-    if (start < n) {
-        float last[64] = {0};
-        memcpy(last, x + start, (n - start) * sizeof *x);
-        code_64_avx2(last, qsdk_binary_valid_portable(n - start), levels, words);
-    }
-}
-
-/* Binary input. */
 
 TARGET static inline __m256i table_avx2(const uint8_t *table)
 {
@@ -277,92 +178,16 @@ TARGET static void rows_avx2(const qsdk_linear_binary *layer, size_t first, size
     }
 }
 
-/* Floats. */
-
-/* The sums that the lowest four bits of each number choose out of 16; bit 3, brought to the top,
- * says which half of them. */
-TARGET static inline __m256 chosen_avx2(__m256i four, const float *table)
-{
-    const __m256 low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table), four);
-    const __m256 high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table + 8), four);
-    return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(four, 28)));
-}
-
-TARGET static inline __m256i bytes_avx2(const uint8_t *w)
-{
-    return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)w));
-}
-
-/* Adds to t what one byte of places gives eight rows. */
-TARGET static inline __m256 floats_avx2(const uint8_t *w, int parts, const float *table, __m256 t)
-{
-    const __m256i plus = bytes_avx2(w);
-    __m256 low = chosen_avx2(plus, table);
-    __m256 high = chosen_avx2(_mm256_srli_epi32(plus, 4), table + 16);
-    if (parts == 2) {
-        const __m256i minus = bytes_avx2(w + FLOAT_ROWS);
-        low = _mm256_sub_ps(low, chosen_avx2(minus, table));
-        high = _mm256_sub_ps(high, chosen_avx2(_mm256_srli_epi32(minus, 4), table + 16));
-    }
-    return _mm256_add_ps(_mm256_add_ps(t, low), high);
-}
-
-TARGET static void float_block_avx2(const qsdk_linear_binary *layer, size_t block,
-                                    const float *tables, float *y)
-{
-    const size_t bytes = qsdk_binary_words_portable(layer) * 8;
-    const size_t groups = qsdk_binary_groups_portable(layer), planes = (size_t)layer->planes;
-    const int parts = layer->parts;
-    const size_t chunk = (size_t)parts * FLOAT_ROWS;
-    __m256 sum[FLOAT_VECTORS], part[FLOAT_VECTORS], t[FLOAT_VECTORS];
-    for (int s = 0; s < FLOAT_VECTORS; s++)
-        sum[s] = _mm256_setzero_ps();
-    for (size_t g = 0; g < groups; g++) {
-        size_t first, last;
-        qsdk_binary_group_portable(layer, g, &first, &last);
-        for (int s = 0; s < FLOAT_VECTORS; s++)
-            part[s] = _mm256_setzero_ps();
-        for (size_t i = 0; i < planes; i++) {
-            const uint8_t *w = layer->weights + ((block * planes + i) * bytes + 8 * first) * chunk;
-            const float *alpha = layer->alpha + ((block * groups + g) * planes + i) * FLOAT_ROWS;
-            for (int s = 0; s < FLOAT_VECTORS; s++)
-                t[s] = _mm256_setzero_ps();
-            for (size_t byte = 8 * first; byte < 8 * last; byte++, w += chunk)
-                QSDK_UNROLL
-                for (int s = 0; s < FLOAT_VECTORS; s++)
-                    t[s] = floats_avx2(w + 8 * s, parts, tables + 32 * byte, t[s]);
-            for (int s = 0; s < FLOAT_VECTORS; s++)
-                part[s] = _mm256_add_ps(part[s],
-                                        _mm256_mul_ps(_mm256_loadu_ps(alpha + 8 * s), t[s]));
-        }
-        for (int s = 0; s < FLOAT_VECTORS; s++)
-            sum[s] = _mm256_add_ps(sum[s], part[s]);
-    }
-    for (int s = 0; s < FLOAT_VECTORS; s++)
-        _mm256_storeu_ps(y + 8 * s, sum[s]);
-}
-
-TARGET static void float_rows_avx2(const qsdk_linear_binary *layer, size_t first, size_t count,
-                                   const float *tables, float *y)
-{
-    for (size_t block = first; block < first + count; block++) {
-        const size_t row = block * FLOAT_ROWS, left = layer->rows - row;
-        float out[FLOAT_ROWS];
-        float_block_avx2(layer, block, tables, out);
-        memcpy(y + row, out, (left < FLOAT_ROWS ? left : FLOAT_ROWS) * sizeof *out);
-    }
-}
-
 const struct qsdk_linear_binary_set qsdk_linear_binary_avx2 = {
     .name = "avx2",
     .lane_bytes = 1,
     .block_rows = ROWS,
-    .float_block_rows = FLOAT_ROWS,
-    .residual = residual_avx2,
-    .above = above_avx2,
-    .code = code_avx2,
+    .float_block_rows = QSDK_BINARY_FLOAT_ROWS_AVX2,
+    .residual = qsdk_binary_residual_avx2,
+    .above = qsdk_binary_above_avx2,
+    .code = qsdk_binary_code_avx2,
     .rows = rows_avx2,
-    .float_rows = float_rows_avx2,
+    .float_rows = qsdk_binary_float_rows_avx2,
 };
 
 #endif

@@ -72,8 +72,8 @@ TARGET void qsdk_binary_above_avx512(const float *x, size_t n, const float *thre
         count_above_avx512(x, n, threshold, count, sum, number);
 }
 
-TARGET void qsdk_binary_code_avx512(const float *x, size_t n, const struct qsdk_binary_levels *levels,
-                                    uint64_t *words)
+TARGET void qsdk_binary_code_avx512(const float *x, size_t n,
+                                    const struct qsdk_binary_levels *levels, uint64_t *words)
 {
     for (size_t start = 0; start < n; start += 64, words += levels->planes) {
         const size_t here = n - start < 64 ? n - start : 64;
@@ -88,13 +88,14 @@ TARGET void qsdk_binary_code_avx512(const float *x, size_t n, const struct qsdk_
                                                          _CMP_GE_OQ)
                             << k;
         }
-        qsdk_binary_planes_portable(levels, above, negative, qsdk_binary_valid_portable(here), words);
+        const uint64_t valid = qsdk_binary_valid_portable(here);
+        qsdk_binary_planes_portable(levels, above, negative, valid, words);
     }
 }
 
 /* t of one plane, bytes of places; w: [byte][part][64 rows]. */
-TARGET static inline void floats_avx512(const uint8_t *w, int parts, const float *table, size_t bytes,
-                                        __m512 *t)
+TARGET static inline void floats_avx512(const uint8_t *w, int parts, const float *table,
+                                        size_t bytes, __m512 *t)
 {
     QSDK_UNROLL
     for (int s = 0; s < VECTORS; s++)
@@ -155,8 +156,8 @@ TARGET static void float_block_avx512(const qsdk_linear_binary *layer, size_t bl
         _mm512_storeu_ps(y + 16 * s, sum[s]);
 }
 
-TARGET void qsdk_binary_float_rows_avx512(const qsdk_linear_binary *layer, size_t first, size_t count,
-                                          const float *tables, float *y)
+TARGET void qsdk_binary_float_rows_avx512(const qsdk_linear_binary *layer, size_t first,
+                                          size_t count, const float *tables, float *y)
 {
     for (size_t block = first; block < first + count; block++) {
         const size_t row = block * ROWS, here = layer->rows - row < ROWS ? layer->rows - row : ROWS;

@@ -89,8 +89,8 @@ misses_avx512bw(const uint8_t *w, int parts, const uint8_t *table, int bits, siz
                 sum[j][h] = _mm512_setzero_si512();
         for (size_t byte = segment; byte < end; byte += FLUSH) {
             const size_t here = end - byte < FLUSH ? end - byte : FLUSH;
-            misses_8_avx512bw(w + byte * step * ROWS, parts, table + byte * step * (size_t)(32 * bits),
-                          bits, here, few);
+            misses_8_avx512bw(w + byte * step * ROWS, parts,
+                              table + byte * step * (size_t)(32 * bits), bits, here, few);
             QSDK_UNROLL
             for (int j = 0; j < bits; j++)
                 for (int h = 0; h < BYTES; h++)

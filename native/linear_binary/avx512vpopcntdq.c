@@ -104,7 +104,8 @@ TARGET static inline __attribute__((always_inline)) void
 blocks_avx512vpopcntdq(const qsdk_linear_binary *layer, size_t first, size_t count, int parts,
                        int bits, const uint64_t *x, const float *beta, float *y)
 {
-    const size_t words = qsdk_binary_words_portable(layer), groups = qsdk_binary_groups_portable(layer);
+    const size_t words = qsdk_binary_words_portable(layer);
+    const size_t groups = qsdk_binary_groups_portable(layer);
     for (size_t block = first; block < first + count; block++) {
         const size_t row = block * ROWS, left = layer->rows - row;
         float out[ROWS];

@@ -16,7 +16,7 @@
  *
  * Coding a row of K floats. a = |x|; sums are float32 of 16 lanes, lane l over elements l, l + 16,
  * ..., then the upper half of the lanes is added to the lower until one is left.
- *   greedy:  S = sum a; beta[0] = S / K; r = |a - beta[0]|; beta[1] = sum r / K; r = |r - beta[1]| ...
+ *   greedy:  S = sum a; beta[0] = S / K; r = |a - beta[0]|; beta[1] = sum r / K; and so on.
  *   A row whose S is not finite has a result of NaN.
  *   levels:  betas sorted, largest first. The 2^(bits-1) sums beta[0] +- beta[1] +- ... from left to
  *            right, negated with all their signs where below 0, sorted upwards; equal ones stay in
@@ -67,7 +67,8 @@ size_t qsdk_linear_binary_block_rows(const struct qsdk_linear_binary_set *set, i
 size_t qsdk_linear_binary_packed(const qsdk_linear_binary *layer);
 
 /* words: [part][plane][row][word], places behind the length 0. */
-void qsdk_linear_binary_pack(const qsdk_linear_binary *layer, const uint64_t *words, uint8_t *packed);
+void qsdk_linear_binary_pack(const qsdk_linear_binary *layer, const uint64_t *words,
+                             uint8_t *packed);
 
 /* Bytes of scratch of a call on so many rows of input. */
 size_t qsdk_linear_binary_scratch(const qsdk_linear_binary *layer, size_t rows);
@@ -194,6 +195,11 @@ static inline uint64_t qsdk_binary_valid_portable(size_t n)
 size_t qsdk_binary_input_bytes_portable(const qsdk_linear_binary *layer);
 int qsdk_binary_input_portable(const qsdk_linear_binary *layer, const float *x, float *beta,
                                void *input, uint64_t *words);
+
+/* Rows of a block of this layer, its blocks, and the bytes of one; pack.c. */
+size_t qsdk_binary_block_portable(const qsdk_linear_binary *layer);
+size_t qsdk_binary_blocks_portable(const qsdk_linear_binary *layer);
+size_t qsdk_binary_block_bytes_portable(const qsdk_linear_binary *layer);
 
 /* Floats in plain C, eight rows to a block; portable.c. */
 void qsdk_binary_float_rows_portable(const qsdk_linear_binary *layer, size_t first, size_t count,

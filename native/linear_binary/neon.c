@@ -159,7 +159,8 @@ static inline __attribute__((always_inline)) void
 block_neon(const qsdk_linear_binary *layer, size_t block, int parts, int bits, const uint64_t *x,
            const float *beta, float *y)
 {
-    const size_t words = qsdk_binary_words_portable(layer), groups = qsdk_binary_groups_portable(layer);
+    const size_t words = qsdk_binary_words_portable(layer);
+    const size_t groups = qsdk_binary_groups_portable(layer);
     const size_t planes = (size_t)layer->planes, chunk = (size_t)parts * 8 * ROWS;
     int32x4_t misses[QSDK_BINARY_BITS][VECTORS / 2];
     float32x4_t sum[2] = {vdupq_n_f32(0), vdupq_n_f32(0)};

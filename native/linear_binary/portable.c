@@ -41,7 +41,8 @@ static void code_portable(const float *x, size_t n, const struct qsdk_binary_lev
             for (int j = 0; j < levels->count; j++)
                 above[j] |= (uint64_t)(a >= levels->threshold[j]) << k;
         }
-        qsdk_binary_planes_portable(levels, above, negative, qsdk_binary_valid_portable(here), words);
+        const uint64_t valid = qsdk_binary_valid_portable(here);
+        qsdk_binary_planes_portable(levels, above, negative, valid, words);
     }
 }
 
@@ -84,7 +85,8 @@ static void misses_portable(const uint8_t *weights, int parts, const uint64_t *x
 static void block_portable(const qsdk_linear_binary *layer, size_t block, const uint64_t *x,
                            const float *beta, float *y)
 {
-    const size_t words = qsdk_binary_words_portable(layer), groups = qsdk_binary_groups_portable(layer);
+    const size_t words = qsdk_binary_words_portable(layer);
+    const size_t groups = qsdk_binary_groups_portable(layer);
     const size_t planes = (size_t)layer->planes, chunk = (size_t)layer->parts * ROWS * 8;
     for (size_t g = 0; g < groups; g++) {
         float part[ROWS] = {0};
@@ -142,10 +144,13 @@ static void float_block_portable(const qsdk_linear_binary *layer, size_t block, 
                 for (int high = 0; high < 2; high++, table += 16)
                     for (int r = 0; r < ROWS; r++) {
                         const float plus = table[w[r] >> 4 * high & 15];
-                        t[r] += layer->parts == 1 ? plus : plus - table[w[ROWS + r] >> 4 * high & 15];
+                        const float minus =
+                            layer->parts == 1 ? 0 : table[w[ROWS + r] >> 4 * high & 15];
+                        t[r] += plus - minus;
                     }
+            const float *alpha = layer->alpha + ((block * groups + g) * planes + i) * ROWS;
             for (int r = 0; r < ROWS; r++)
-                part[r] += layer->alpha[((block * groups + g) * planes + i) * ROWS + (size_t)r] * t[r];
+                part[r] += alpha[r] * t[r];
         }
         for (int r = 0; r < ROWS; r++)
             y[r] += part[r];

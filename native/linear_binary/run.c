@@ -1,4 +1,4 @@
-/* Packing, and a call: rows of input are coded a panel at a time, then every chunk of weights that
+/* A call: rows of input are coded a panel at a time, then every chunk of weights that
  * fits the first cache is used for all rows of the panel. */
 #include "linear_binary.h"
 
@@ -30,59 +30,6 @@ const struct qsdk_linear_binary_set *qsdk_linear_binary_find(const char *set)
         if (!strcmp(sets[i]->name, set))
             return sets[i];
     return NULL;
-}
-
-size_t qsdk_linear_binary_block_rows(const struct qsdk_linear_binary_set *set, int bits)
-{
-    return (size_t)(bits ? set->block_rows : set->float_block_rows);
-}
-
-static size_t layer_block_portable(const qsdk_linear_binary *layer)
-{
-    return qsdk_linear_binary_block_rows(layer->set, layer->bits);
-}
-
-/* Bytes of one block of rows. */
-static size_t block_bytes_portable(const qsdk_linear_binary *layer)
-{
-    return layer_block_portable(layer) * qsdk_binary_words_portable(layer) * 8 *
-           (size_t)(layer->planes * layer->parts);
-}
-
-static size_t blocks_portable(const qsdk_linear_binary *layer)
-{
-    const size_t block = layer_block_portable(layer);
-    return (layer->rows + block - 1) / block;
-}
-
-size_t qsdk_linear_binary_packed(const qsdk_linear_binary *layer)
-{
-    return blocks_portable(layer) * block_bytes_portable(layer);
-}
-
-/* Where in its block of weights a row lies. */
-static size_t place_portable(const qsdk_linear_binary *layer, size_t row)
-{
-    const size_t r = row % layer_block_portable(layer);
-    return layer->bits && layer->set->interleaved ? r / 16 * 16 + r % 2 * 8 + r % 16 / 2 : r;
-}
-
-void qsdk_linear_binary_pack(const qsdk_linear_binary *layer, const uint64_t *words, uint8_t *packed)
-{
-    const size_t count = qsdk_binary_words_portable(layer), block = layer_block_portable(layer);
-    const size_t lane = (size_t)(layer->bits ? layer->set->lane_bytes : 1), chunks = count * 8 / lane;
-    const size_t planes = (size_t)layer->planes, parts = (size_t)layer->parts;
-    memset(packed, 0, qsdk_linear_binary_packed(layer));
-    for (size_t part = 0; part < parts; part++)
-        for (size_t plane = 0; plane < planes; plane++)
-            for (size_t row = 0; row < layer->rows; row++)
-                for (size_t byte = 0; byte < 8 * count; byte++) {
-                    const uint64_t word =
-                        words[((part * planes + plane) * layer->rows + row) * count + byte / 8];
-                    const size_t chunk = (row / block * planes + plane) * chunks + byte / lane;
-                    const size_t to = (chunk * parts + part) * block + place_portable(layer, row);
-                    packed[to * lane + byte % lane] = (uint8_t)(word >> 8 * (byte % 8));
-                }
 }
 
 static size_t row_bytes_portable(const qsdk_linear_binary *layer)
@@ -126,7 +73,7 @@ static void finish_portable(const qsdk_linear_binary *layer, int finite, size_t 
 static void chunk_portable(const qsdk_linear_binary *layer, size_t first, size_t count,
                            const char *scratch, size_t rows, float *y)
 {
-    const size_t block = layer_block_portable(layer), end = (first + count) * block;
+    const size_t block = qsdk_binary_block_portable(layer), end = (first + count) * block;
     const size_t last = end < layer->rows ? end : layer->rows;
     for (size_t m = 0; m < rows; m++, y += layer->rows) {
         const struct row *row = (const struct row *)(scratch + m * row_bytes_portable(layer));
@@ -138,13 +85,11 @@ static void chunk_portable(const qsdk_linear_binary *layer, size_t first, size_t
     }
 }
 
-static void panel_run_portable(const qsdk_linear_binary *layer, const float *x, size_t rows, float *y,
-                               char *scratch, int threads)
+static void panel_run_portable(const qsdk_linear_binary *layer, const float *x, size_t rows,
+                               float *y, char *scratch, int threads)
 {
-    const size_t bytes = row_bytes_portable(layer), blocks = blocks_portable(layer);
-    const size_t step = block_bytes_portable(layer) < CHUNK_BYTES
-                            ? CHUNK_BYTES / (block_bytes_portable(layer) + 1) + 1
-                            : 1;
+    const size_t bytes = row_bytes_portable(layer), blocks = qsdk_binary_blocks_portable(layer);
+    const size_t step = CHUNK_BYTES / (qsdk_binary_block_bytes_portable(layer) + 1) + 1;
     const long chunks = (long)((blocks + step - 1) / step), count = (long)rows;
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {

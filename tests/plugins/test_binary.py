@@ -18,7 +18,7 @@ from qsdk.testing.onnx_decoding import _model
 from qsdk_plugins.binary.binary_coded import BinaryCoded
 from qsdk_plugins.binary.planes import pack_words, unpack_words
 from qsdk_plugins.binary.slices import lane_sums
-from qsdk_plugins.kernels.linear_binary_reference import code_row
+from qsdk_plugins.kernels.sign_codes import code_row
 
 GAUSS = np.random.default_rng(0).standard_normal((60, 1024)).astype(np.float32)
 
