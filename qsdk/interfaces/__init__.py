@@ -3,6 +3,7 @@
 from qsdk.cpu import most_threads
 from qsdk.interfaces.adapter import Adapter
 from qsdk.interfaces.affine_quantizer import AffineQuantizer
+from qsdk.interfaces.declaration import misdeclared
 from qsdk.interfaces.input_codes import InputCodes, code_rows
 from qsdk.interfaces.kernel import Kernel, Prepared
 from qsdk.interfaces.model import Layer, Model
@@ -30,5 +31,6 @@ __all__ = [
     "Quantizer",
     "code_rows",
     "finite_float32",
+    "misdeclared",
     "most_threads",
 ]
