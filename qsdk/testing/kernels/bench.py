@@ -66,10 +66,15 @@ class Bench:
             except NotApplicable:
                 continue
 
-    def layer(self, x: Array, threads: int = 1) -> tuple[Prepared, Array]:
-        """A prepared layer, and ``x`` as it takes it."""
+    def job(self, x: Array) -> tuple[Operation, Array]:
+        """The operation for ``x``, and ``x`` as that takes it."""
         operation = self.operation(x)
-        return self.kernel.prepare(operation, threads=threads), fitting(operation, x)
+        return operation, fitting(operation, x)
+
+    def layer(self, x: Array) -> tuple[Prepared, Array]:
+        """A layer prepared for ``x``, and ``x`` as it takes it."""
+        operation, x = self.job(x)
+        return self.kernel.prepare(operation, threads=1), x
 
     def operations(self, shape: tuple[int, ...], fill: str = RANDOM) -> Iterator[Operation]:
         """All that inputs of this shape may be for; where they begin depends on the shape."""
@@ -89,7 +94,7 @@ class Bench:
     ) -> Iterator[Operation]:
         _, channels, *lengths = shape
         for words in _from(CONVS, seed):
-            for groups in dict.fromkeys((1, channels, 2)):
+            for groups in dict.fromkeys(_from((1, channels, 2), seed)):
                 if not groups or channels % groups:
                     continue
                 outs = groups * (1 + seed % 3) if groups > 1 else OUTS[seed % len(OUTS)]

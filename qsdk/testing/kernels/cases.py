@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -13,11 +12,12 @@ from qsdk.errors import QsdkError
 from qsdk.interfaces import InputForm, Kernel, misdeclared
 from qsdk.interfaces.kernel import ANY
 from qsdk.registry import entries
-from qsdk.testing.check import Case, Contract, NotApplicable
+from qsdk.testing.check import Case, Contract, Inputs, NotApplicable
 from qsdk.testing.kernels.bench import Bench
 from qsdk.testing.kernels.weights import Make, affine_weights, encoded_weights
 from qsdk.testing.subject import Subject
 
+Check = Callable[..., None]
 AFFINE = "affine"
 FIXED = (InputForm.FIXED_INT8, InputForm.FIXED_UINT8)
 PROBES = {"linear": ((2, 256), (1, 64), (3, 33)), "conv": ((1, 32, 6, 6), (2, 3, 7, 5), (1, 4, 9))}
@@ -124,7 +124,11 @@ def _takes(bench: Bench) -> bool:
 
 
 CONTRACT = Contract("kernel", cases, declared)
-promise: Any = functools.partial(CONTRACT.promise, when=lambda case: "bench" in case.facts)
+
+
+def promise(inputs: Callable[[Case], Inputs]) -> Callable[[Check], Check]:
+    """Register a check of layers, tried on these inputs."""
+    return CONTRACT.promise(inputs, when=lambda case: "bench" in case.facts)
 
 
 def of_the_class(case: Case) -> bool:

@@ -27,22 +27,27 @@ def require_right(kernel: Kernel, operation: Operation, x: Array, y: Array) -> N
     reference = reference_of(kernel, operation)
     if reference is not None:
         expected = reference.prepare(operation)(x)
-        require(same_bits(y, expected), f"{difference(y, expected)} as {reference.name} has it")
+        require_bits(y, expected, f"as {reference.name} has it")
     elif operation.output.form == "float32":
         _require_close(operation, x, y)
     else:
         _require_integers(operation, x, y)
 
 
-def difference(y: Array, expected: Array) -> str:
-    """The first place where two results differ, for a message."""
+def require_bits(y: Array, expected: Array, where: str) -> None:
+    """Both must be equal to the bit; else the first place where they differ is told."""
+    if same_bits(y, expected):
+        return
     if y.dtype != expected.dtype or y.shape != expected.shape:
-        return f"the result is {y.dtype} {y.shape}, not {expected.dtype} {expected.shape}"
+        raise ContractBroken(
+            f"the result is {y.dtype} {y.shape}, not {expected.dtype} {expected.shape}"
+        )
     bits = [np.ascontiguousarray(a).view(np.uint8).reshape(*a.shape, -1) for a in (y, expected)]
     wrong = np.argwhere((bits[0] != bits[1]).any(axis=-1))
     index = tuple(int(i) for i in wrong[0])
-    return (
-        f"{len(wrong)} of {y.size} results are wrong: {y[index]} at {index}, not {expected[index]}"
+    raise ContractBroken(
+        f"{len(wrong)} of {y.size} results are wrong: {y[index]} at {index}, "
+        f"not {expected[index]} {where}"
     )
 
 
@@ -97,7 +102,7 @@ def _require_integers(operation: Operation, x: Array, y: Array) -> None:
     if operation.output.form == "int32":
         expected = accumulator.astype(np.int32)
         require(np.array_equal(accumulator, expected), "the accumulators do not fit int32")
-        require(same_bits(y, expected), f"{difference(y, expected)} in exact arithmetic")
+        require_bits(y, expected, "in exact arithmetic")
         return
     _require_requantized(operation, accumulator, y)
 
@@ -156,7 +161,7 @@ def sums(operation: Operation, x: NDArray[Any], weight: NDArray[Any]) -> NDArray
     shape = operation.out_shape(x.shape)
     out = np.zeros(shape, np.result_type(x, weight))
     ins, outs = weight.shape[1], weight.shape[0] // groups
-    for place in itertools.product(*map(range, weight.shape[2:])):
+    for number, place in enumerate(itertools.product(*map(range, weight.shape[2:]))):
         window = tuple(
             slice(at * dilation, at * dilation + (length - 1) * stride + 1 if length else 0, stride)
             for at, dilation, stride, length in zip(
@@ -169,7 +174,7 @@ def sums(operation: Operation, x: NDArray[Any], weight: NDArray[Any]) -> NDArray
                 slice(group * ins, group * ins + ins),
                 slice(group * outs, group * outs + outs),
             )
-            kernel = weight[(ours, slice(None), *place)]
+            kernel = weight[ours].reshape(outs, ins, -1)[..., number]
             out[:, ours] += np.moveaxis(np.tensordot(kernel, patch[:, mine], (1, 1)), 0, 1)
     return out
 
