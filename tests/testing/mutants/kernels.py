@@ -112,7 +112,7 @@ class GoodConvLayer(GoodLayer):
         )
 
     def add(self, total, pixels, steps):
-        """``total`` (..., out) grows by ``pixels`` (..., in) times ``steps`` (out, in of a group)."""
+        """``total`` (..., out) grows by ``pixels`` (..., in) times ``steps`` (out, in)."""
         groups = self.operation.groups
         parts = zip(np.split(pixels, groups, -1), np.split(steps, groups), strict=True)
         total += np.concatenate([mine @ ours.T for mine, ours in parts], axis=-1)
