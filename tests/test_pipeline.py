@@ -153,6 +153,16 @@ def test_the_file_says_how_it_was_made(source, output):
     assert "conv.bias" not in noted["layers"]
 
 
+def test_a_qsdk_that_is_replaced_during_the_work_does_not_spoil_it(source, output, monkeypatch):
+    def replaced(done, total, name):
+        monkeypatch.setattr("importlib.metadata.distribution", None)
+
+    monkeypatch.delitem(vars(qsdk), "__version__", raising=False)
+    expected = qsdk.__version__
+    qsdk.quantize_file(source, output, "rtn", progress=replaced)
+    assert Container(output).metadata["qsdk_version"] == expected
+
+
 def test_bfloat16_weights_are_quantized(tmp_path, output):
     weight = some_tensors()["fc.weight"].astype(ml_dtypes.bfloat16)
     source = save(tmp_path / "in.safetensors", {"w": weight})
