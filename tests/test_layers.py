@@ -15,7 +15,7 @@ PLUGINS = ROOT / "plugins" / "qsdk_plugins"
 
 # Lowest first. A new module joins the layer that its imports allow.
 LAYERS = [
-    {"errors", "native"},
+    {"errors", "native", "streams"},
     {"scheme"},
     {"affine", "ranges"},
     {"encodings", "metrics"},

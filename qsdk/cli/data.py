@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import sys
 from collections.abc import Iterator, Mapping
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from qsdk.errors import DataError, OptionError
 from qsdk.interfaces import Model
+from qsdk.streams import output_to_stderr
 
 Feeds = Mapping[str, NDArray[Any]]
 
@@ -89,14 +89,14 @@ def _from_function(data: str, model: Model) -> Iterator[Feeds]:
         )
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
-    with contextlib.redirect_stdout(sys.stderr):
+    with output_to_stderr():
         try:
             source = getattr(importlib.import_module(module), function)
         except (ImportError, AttributeError) as error:
             raise OptionError(f"--data {data!r}: {error}") from error
         feeds = iter(source())
     while True:
-        with contextlib.redirect_stdout(sys.stderr):
+        with output_to_stderr():
             batch = next(feeds, None)
         if batch is None:
             return

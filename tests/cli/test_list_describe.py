@@ -64,6 +64,18 @@ def test_a_plugin_that_prints_does_not_spoil_the_document(spawn, plugin):
     assert "HELLO" in errors
 
 
+def test_nor_does_one_whose_c_code_prints(spawn, plugin):
+    code = """
+        import ctypes, os
+        os.write(1, b"FROM C")
+        ctypes.CDLL(None).puts(b"HELD BACK BY C")
+        raise SystemExit
+    """
+    status, text, errors = spawn("list", "--json", PYTHONPATH=plugin("noisy", code))
+    assert status == 0 and json.loads(text)["unhealthy"][0]["name"] == "noisy"
+    assert "FROM C" in errors and "HELD BACK BY C" in errors
+
+
 def test_a_disabled_plugin_is_listed(spawn):
     status, text, _ = spawn("list", QSDK_DISABLE_PLUGINS="minmax")
     assert status == 0 and "disabled: qsdk:minmax: named in QSDK_DISABLE_PLUGINS" in text
