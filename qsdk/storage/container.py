@@ -83,7 +83,7 @@ class Container(Mapping[str, "Encoding | NDArray[Any]"]):
         entry = self._encodings[name]
         arrays = {part: self.file.read(f"{name}:{part}") for part in entry["arrays"]}
         try:
-            target: type[Encoding] = registry.get(f"encoding:{entry['encoding']}")
+            target = registry.encoding(entry["encoding"], self.metadata)
             return target.from_arrays(arrays, entry["values"])
         except (EncodingError, UnknownNameError) as error:
             raise self._refuse(f"{name!r}: {error}") from error

@@ -640,3 +640,20 @@ def test_a_group_longer_than_a_channel_gives_the_codes_of_the_channel() -> None:
     np.testing.assert_array_equal(group.codes, channel.codes)
     huge = qsdk.registry.get("squant", bits=4, group_size=10**15).quantize(weight)
     np.testing.assert_array_equal(huge.dequantize(), channel.dequantize())
+
+
+def test_an_encoding_that_is_not_installed_is_refused_with_the_package_to_install(
+    tmp_path: Path,
+) -> None:
+    qsdk.quantize_file(save(model_of(CASES[0]), tmp_path / "f.onnx"), tmp_path / "q.onnx", bits=3)
+    proto = onnx.load(tmp_path / "q.onnx")
+    names = [*proto.functions, *(n for n in proto.graph.node if n.domain == "qsdk")]
+    for item in names:
+        field = "name" if isinstance(item, onnx.FunctionProto) else "op_type"
+        setattr(item, field, "Dequantize_foreign")
+    (noted,) = proto.metadata_props
+    noted.value = noted.value.replace(f"qsdk {qsdk.__version__}", "acme-nets 2.1")
+    with pytest.raises(FileRefusedError) as caught:
+        qsdk.load(save(proto, tmp_path / "foreign.onnx"))
+    assert "no encoding named 'foreign'" in str(caught.value)
+    assert str(caught.value).endswith("acme-nets 2.1: pip install 'acme-nets==2.1'")

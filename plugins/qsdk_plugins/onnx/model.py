@@ -18,9 +18,10 @@ from qsdk.encodings import Encoding
 from qsdk.errors import DataError, MissingExtraError, QsdkError
 from qsdk.interfaces import Layer, Model
 from qsdk_plugins.onnx.graph import Graph
+from qsdk_plugins.onnx.noted import read_metadata
 from qsdk_plugins.onnx.reading import TensorReader
 from qsdk_plugins.onnx.skeleton import is_external, nbytes, without_data
-from qsdk_plugins.onnx.writing import read_metadata, rewrite
+from qsdk_plugins.onnx.writing import rewrite
 
 INLINE_LIMIT = 2**30  # bytes of constants above which a model gets a data file beside it
 OUTSIDE_FROM = 1024  # bytes from which a constant goes there
