@@ -25,7 +25,8 @@ from qsdk.interfaces import Adapter, Model, Quantizer
 from qsdk.plan import Plan, Task, make_plan
 from qsdk.recipe import Recipe
 from qsdk.registry import registry
-from qsdk.report import SCHEMA_VERSION, LayerReport, Report
+from qsdk.report import LayerReport, Report
+from qsdk.storage import container
 
 Progress = Callable[[int, int, str], None]
 T = TypeVar("T", list[Any], dict[str, Any])
@@ -132,7 +133,7 @@ class Run:
     def metadata(self) -> dict[str, Any]:
         """What the written file says of its making: the same for the same input and options."""
         return {
-            "schema_version": SCHEMA_VERSION,
+            "schema_version": container.SCHEMA_VERSION,
             "qsdk_version": self._version,
             "recipe": self.recipe.to_dict(),
             "quantizers": self._quantizers,

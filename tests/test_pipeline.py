@@ -153,6 +153,16 @@ def test_the_file_says_how_it_was_made(source, output):
     assert "conv.bias" not in noted["layers"]
 
 
+def test_the_schema_version_of_a_file_is_that_of_files(source, tmp_path, monkeypatch):
+    pytest.importorskip("onnx", reason="the extra onnx is not installed")
+    monkeypatch.setattr("qsdk.storage.container.SCHEMA_VERSION", 7)
+    example = registry.find("adapter:onnx").target.example(tmp_path)
+    for model in (source, example):
+        result = qsdk.quantize_model(model, "rtn")
+        assert result.model.metadata["schema_version"] == 7
+        assert result.report.to_dict()["schema_version"] == 1
+
+
 def test_a_qsdk_that_is_replaced_during_the_work_does_not_spoil_it(source, output, monkeypatch):
     def replaced(done, total, name):
         monkeypatch.setattr("importlib.metadata.distribution", None)

@@ -19,7 +19,7 @@ from qsdk.errors import EncodingError, FileRefusedError, UnknownNameError
 from qsdk.registry import registry
 from qsdk.storage.tensor_file import TensorFile, write_tensors
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 1  # of what a file says of its making, be it a container or a model
 
 
 def write_container(
