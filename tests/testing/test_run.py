@@ -12,8 +12,10 @@ import pytest
 from qsdk import registry
 from qsdk.errors import FileRefusedError, OptionError, UnknownNameError
 from qsdk.testing import KIT_VERSION, ContractBroken, check_plugin, iter_checks, replay, reproducer
+from qsdk.testing.check import Case, Contract, require
 from qsdk.testing.kinds import contract_of
-from qsdk.testing.run import COVERAGE
+from qsdk.testing.run import COVERAGE, run_one
+from qsdk.testing.subject import subject_of
 
 from .mutants import adapters, encodings, quantizers
 from .mutants.quantizers import Epsilon, Good, NineBits, NoZero, WantsAHessian
@@ -150,10 +152,36 @@ def test_a_check_that_tried_no_array_has_not_passed(monkeypatch):
     assert {outcome.message for outcome in result.skipped} == {"it had no array to try"}
 
 
+STATUS = {  # (since, version of the kit) -> what becomes of a check that fails
+    ("1.0", "1.0"): "failed",
+    ("1.1", "1.1"): "warned",
+    ("1.1", "1.2"): "failed",
+    ("1.10", "1.10"): "warned",
+    ("1.9", "1.10"): "failed",
+    ("2.0", "2.0"): "warned",
+    ("1.9", "2.0"): "failed",
+}
+
+
+@pytest.mark.parametrize(("since", "version"), STATUS)
+def test_a_check_is_provisional_in_the_version_that_brings_it(since, version, monkeypatch):
+    monkeypatch.setattr("qsdk.testing.check.KIT_VERSION", version)
+    case = Case(label="", title="", build=object)
+    contract = Contract("quantizer", lambda subject: iter([case]), lambda subject: frozenset())
+
+    @contract.promise(once=True, since=since)
+    def check_that_fails(thing):
+        require(False, "it fails")
+
+    (check,) = contract.checks(subject_of("rtn"))
+    assert run_one(check).status == STATUS[since, version]
+
+
 def test_a_provisional_check_warns_and_does_not_fail(monkeypatch):
+    monkeypatch.setattr("qsdk.testing.check.KIT_VERSION", "1.1")
     contract = contract_of("quantizer")
     promises = [
-        attrs.evolve(promise, severity="provisional") if promise.name == KNOWN else promise
+        attrs.evolve(promise, since="1.1") if promise.name == KNOWN else promise
         for promise in contract.promises
     ]
     monkeypatch.setattr(contract, "promises", promises)
