@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import ClassVar
 
 import attrs
@@ -68,10 +69,31 @@ def test_the_message_carries_values_check_name_and_scheme():
     assert first.message.endswith("[good, int4 per_channel]")
 
 
+class TwoFaults(Good):
+    """One in each case of 2 bits, another in each with groups."""
+
+    def quantize(self, weight, *, layer=None):
+        if self.scheme.bits == 2:
+            raise KeyError("bits")
+        if self.scheme.group_size:
+            raise OSError(f"no groups in {weight.size} values")
+        return super().quantize(weight)
+
+
+def test_a_fault_that_many_checks_meet_is_one_block_of_text_and_two_faults_are_two():
+    result = check_plugin(TwoFaults, max_examples=2)
+    told = [line for line in str(result).splitlines() if line.startswith("failed")]
+    assert ["KeyError: 'bits'" in line for line in told] == [True, False]
+    assert "OSError: no groups in" in told[1]
+    assert re.search(r"and in \d\d more cases, \d\d checks in all: check_\w+, check_", str(result))
+    assert len(result.failed) > 50 and len(result.to_dict()["outcomes"]) > 50
+
+
 def test_a_result_as_text_names_each_check_once_and_as_json_everything():
     result = check_plugin(NoZero)
     text = str(result)
-    assert text.count(f"failed {ZEROS}") == 1 and "also with 2bit-per_group" in text
+    assert text.count(f"failed {ZEROS}") == 1
+    assert "    and in 5 more cases: 2bit-per_group, 2bit-per_tensor, " in text
     document = json.loads(json.dumps(result.to_dict()))
     assert document["kit_version"] == KIT_VERSION and document["ok"] is False
     assert document["counts"] == result.counts
