@@ -119,8 +119,10 @@ def test_a_model_of_an_old_opset_is_brought_to_where_it_can_be_quantized(tmp_pat
 
 def test_an_old_model_that_cannot_be_converted_is_refused(tmp_path: Path) -> None:
     source = save(with_function(model_of(CASES[0], opset=11), 11), tmp_path / "float.onnx")
-    with pytest.raises(FileRefusedError, match=r"need opset 13.*functions of its own"):
+    with pytest.raises(PreflightError, match=r"need opset 13.*functions of its own"):
         qsdk.quantize_file(source, tmp_path / "q.onnx", "rtn", bits=8)
+    with pytest.raises(FileRefusedError, match=r"need opset 13.*functions of its own"):
+        qsdk.quantize_model(source, "rtn", bits=8)
     assert not (tmp_path / "q.onnx").exists()
 
 

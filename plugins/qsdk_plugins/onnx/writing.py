@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import onnx
@@ -31,9 +31,9 @@ def rewrite(
     replaced = [weight for weight, _ in new]
     needed = max((needed_opset(encoding) for _, encoding in new), default=0)
     proto, notes = with_opset(skeleton(graph, replaced), needed, replaced)
-    if new and default_opset(proto) < OLDEST:
-        raise FileRefusedError(f"quantized weights need opset {OLDEST}, and {notes[-1]}")
     opset = default_opset(proto)
+    if new and opset < OLDEST:
+        raise FileRefusedError(_too_old(notes))
     fresh = _fresh_names(proto)
     parts = [
         Decoder(w.tensor, w.layout, w.data_type, opset, fresh).build(encoding)
@@ -44,6 +44,19 @@ def rewrite(
     notes += grouped((weight.layer.name, note) for weight, part in said for note in part.notes)
     set_metadata(proto, metadata())
     return proto, notes
+
+
+def opset_obstacles(graph: Graph, layers: Iterable[str]) -> list[str]:
+    """Why a model of an old opset cannot be brought to where its weights can be quantized."""
+    if default_opset(graph.proto) >= OLDEST:
+        return []
+    replaced = [_weight(graph, name) for name in layers]
+    proto, notes = with_opset(skeleton(graph, replaced), OLDEST, replaced)
+    return [_too_old(notes)] if default_opset(proto) < OLDEST else []
+
+
+def _too_old(notes: Sequence[str]) -> str:
+    return f"quantized weights need opset {OLDEST}, and {notes[-1]}"
 
 
 def _weight(graph: Graph, name: str) -> Weight:
