@@ -2,6 +2,7 @@
 
 from qsdk.interfaces.adapter import Adapter
 from qsdk.interfaces.affine_quantizer import AffineQuantizer
+from qsdk.interfaces.ends import Ends
 from qsdk.interfaces.model import Layer, Model
 from qsdk.interfaces.observer import Observer
 from qsdk.interfaces.quantizer import CONTRACT, Capabilities, Quantizer, finite_float32
@@ -11,6 +12,7 @@ __all__ = [
     "Adapter",
     "AffineQuantizer",
     "Capabilities",
+    "Ends",
     "Layer",
     "Model",
     "Observer",
