@@ -21,7 +21,7 @@ import pluggy
 from qsdk import hookspecs
 from qsdk.encodings import Encoding
 from qsdk.errors import PluginError, QsdkError
-from qsdk.interfaces import CONTRACT, Adapter, Observer, Quantizer
+from qsdk.interfaces import CONTRACT, Adapter, Kernel, Observer, Quantizer
 from qsdk.streams import output_to_stderr
 
 GROUP = "qsdk"
@@ -30,6 +30,7 @@ KINDS: dict[str, type[Any]] = {
     "observer": Observer,
     "adapter": Adapter,
     "encoding": Encoding,
+    "kernel": Kernel,
 }
 
 
