@@ -4,6 +4,7 @@ from qsdk.cpu import most_threads
 from qsdk.interfaces.adapter import Adapter
 from qsdk.interfaces.affine_quantizer import AffineQuantizer
 from qsdk.interfaces.declaration import misdeclared
+from qsdk.interfaces.ends import Ends
 from qsdk.interfaces.input_codes import InputCodes, code_rows
 from qsdk.interfaces.kernel import Kernel, Prepared
 from qsdk.interfaces.model import Layer, Model
@@ -18,6 +19,7 @@ __all__ = [
     "AffineQuantizer",
     "Capabilities",
     "Conv",
+    "Ends",
     "InputCodes",
     "InputForm",
     "Kernel",
