@@ -64,7 +64,7 @@ def _undeclared(kernel: Kernel) -> Iterator[tuple[str, Operation]]:
     given, gives = sorted(kernel.activations)[0], sorted(kernel.outputs)[0]
     yield "another operation", _operation(not linear, _affine(not linear), given, "float32")
     if kernel.encoding == "affine":
-        yield "another encoding", _operation(linear, _Other(_affine(linear)), given, gives)
+        yield "another encoding", _operation(linear, _affine(linear, _Other), given, gives)
     for form in set(map(str, InputForm)) - kernel.activations:
         yield f"{form} activations", _operation(linear, _affine(linear), form, "float32")
     for form in {"int32", "int8", "uint8"} - kernel.outputs:
@@ -84,19 +84,13 @@ class _Other(Affine):
 
     name = "of-nobody"
 
-    def __init__(self, affine: Affine):
-        self.__dict__.update({})
-        super().__init__(
-            affine.packed, affine.scale, affine.zero_point, affine.shape, affine.scheme
-        )
 
-
-def _affine(linear: bool, **words: Any) -> Affine:
+def _affine(linear: bool, of: type[Affine] = Affine, **words: Any) -> Affine:
     scheme = Scheme(**{"bits": 4, **words})
     shape = (8, 64) if linear else (8, 64, 1, 1)
     params = Slices(scheme, shape).params_shape
     codes = np.zeros(shape, np.int64)
-    return Affine.from_codes(codes, np.ones(params, np.float32), np.zeros(params, np.int64), scheme)
+    return of.from_codes(codes, np.ones(params, np.float32), np.zeros(params, np.int64), scheme)
 
 
 def _operation(linear: bool, weight: Affine, given: str, gives: str) -> Operation:
