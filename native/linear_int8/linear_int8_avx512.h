@@ -1,0 +1,71 @@
+/* The vectors of AVX-512: names for what linear_int8_loops.h and linear_int8_rows.h do with them. */
+#if defined(LINEAR_INT8_VECTORS) && defined(__x86_64__)
+#include <immintrin.h>
+
+#define LANES 16
+#define VEC(name) name##_avx512
+#define OPERATION \
+    static inline __attribute__((always_inline, unused, target("avx512f,avx512bw")))
+
+typedef __m512i ints_t;
+typedef __m512 floats_t;
+
+OPERATION ints_t load_avx512(const void *p) { return _mm512_loadu_si512(p); }
+OPERATION ints_t load_ints_avx512(const int32_t *p) { return _mm512_loadu_si512(p); }
+OPERATION void store_ints_avx512(int32_t *p, ints_t a) { _mm512_storeu_si512(p, a); }
+OPERATION floats_t load_floats_avx512(const float *p) { return _mm512_loadu_ps(p); }
+OPERATION void store_floats_avx512(float *p, floats_t a) { _mm512_storeu_ps(p, a); }
+OPERATION ints_t all_avx512(int32_t a) { return _mm512_set1_epi32(a); }
+OPERATION floats_t all_floats_avx512(float a) { return _mm512_set1_ps(a); }
+
+OPERATION ints_t repeat_avx512(const uint8_t *codes)
+{
+    int32_t four;
+    memcpy(&four, codes, sizeof four);
+    return _mm512_set1_epi32(four);
+}
+
+OPERATION ints_t add_avx512(ints_t a, ints_t b) { return _mm512_add_epi32(a, b); }
+OPERATION ints_t minus_avx512(ints_t a, ints_t b) { return _mm512_sub_epi32(a, b); }
+OPERATION ints_t times_avx512(ints_t a, ints_t b) { return _mm512_mullo_epi32(a, b); }
+OPERATION ints_t flip_avx512(ints_t a, ints_t b) { return _mm512_xor_si512(a, b); }
+OPERATION ints_t larger_avx512(ints_t a, ints_t b) { return _mm512_max_epi32(a, b); }
+
+OPERATION ints_t magnitude_avx512(floats_t a)
+{
+    return _mm512_and_si512(_mm512_castps_si512(a), _mm512_set1_epi32(0x7fffffff));
+}
+
+/* Of least and most the second operand is the result where either is NaN, or both are zeros. */
+OPERATION floats_t least_avx512(floats_t a, floats_t b) { return _mm512_min_ps(a, b); }
+OPERATION floats_t most_avx512(floats_t a, floats_t b) { return _mm512_max_ps(a, b); }
+OPERATION floats_t divide_avx512(floats_t a, floats_t b) { return _mm512_div_ps(a, b); }
+OPERATION floats_t multiply_floats_avx512(floats_t a, floats_t b) { return _mm512_mul_ps(a, b); }
+OPERATION floats_t add_floats_avx512(floats_t a, floats_t b) { return _mm512_add_ps(a, b); }
+OPERATION floats_t to_floats_avx512(ints_t a) { return _mm512_cvtepi32_ps(a); }
+OPERATION ints_t nearest_avx512(floats_t a) { return _mm512_cvtps_epi32(a); }
+
+OPERATION void store_bytes_avx512(uint8_t *p, ints_t a)
+{
+    _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtepi32_epi8(a));
+}
+
+OPERATION __m256i requantize_half_avx512(const int32_t *acc, const int32_t *mantissa,
+                                         const int64_t *addend, const int32_t *right)
+{
+    const __m512i a = _mm512_cvtepi32_epi64(_mm256_loadu_si256((const __m256i *)(const void *)acc));
+    const __m512i m = _mm512_cvtepi32_epi64(_mm256_loadu_si256((const __m256i *)(const void *)mantissa));
+    const __m512i r = _mm512_cvtepi32_epi64(_mm256_loadu_si256((const __m256i *)(const void *)right));
+    const __m512i sum = _mm512_add_epi64(_mm512_mul_epi32(a, m), _mm512_loadu_si512(addend));
+    return _mm512_cvtsepi64_epi32(_mm512_srav_epi64(sum, r)); /* saturates: clipped below */
+}
+
+OPERATION ints_t requantize_avx512(const int32_t *acc, const int32_t *mantissa,
+                                   const int64_t *addend, const int32_t *right, int low, int high)
+{
+    const __m256i first = requantize_half_avx512(acc, mantissa, addend, right);
+    const __m256i second = requantize_half_avx512(acc + 8, mantissa + 8, addend + 8, right + 8);
+    const __m512i steps = _mm512_inserti64x4(_mm512_castsi256_si512(first), second, 1);
+    return _mm512_min_epi32(_mm512_max_epi32(steps, _mm512_set1_epi32(low)), _mm512_set1_epi32(high));
+}
+#endif
