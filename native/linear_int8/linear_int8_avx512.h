@@ -28,7 +28,13 @@ OPERATION ints_t repeat_avx512(const uint8_t *codes)
 OPERATION ints_t add_avx512(ints_t a, ints_t b) { return _mm512_add_epi32(a, b); }
 OPERATION ints_t minus_avx512(ints_t a, ints_t b) { return _mm512_sub_epi32(a, b); }
 OPERATION ints_t times_avx512(ints_t a, ints_t b) { return _mm512_mullo_epi32(a, b); }
-OPERATION ints_t flip_avx512(ints_t a, ints_t b) { return _mm512_xor_si512(a, b); }
+/* The same register before and after: gcc otherwise copies accumulators in every step. */
+OPERATION ints_t keep_avx512(ints_t a)
+{
+    __asm__("" : "+v"(a));
+    return a;
+}
+
 OPERATION ints_t larger_avx512(ints_t a, ints_t b) { return _mm512_max_epi32(a, b); }
 
 OPERATION ints_t magnitude_avx512(floats_t a)
@@ -42,8 +48,23 @@ OPERATION floats_t most_avx512(floats_t a, floats_t b) { return _mm512_max_ps(a,
 OPERATION floats_t divide_avx512(floats_t a, floats_t b) { return _mm512_div_ps(a, b); }
 OPERATION floats_t multiply_floats_avx512(floats_t a, floats_t b) { return _mm512_mul_ps(a, b); }
 OPERATION floats_t add_floats_avx512(floats_t a, floats_t b) { return _mm512_add_ps(a, b); }
+OPERATION floats_t minus_floats_avx512(floats_t a, floats_t b) { return _mm512_sub_ps(a, b); }
 OPERATION floats_t to_floats_avx512(ints_t a) { return _mm512_cvtepi32_ps(a); }
 OPERATION ints_t nearest_avx512(floats_t a) { return _mm512_cvtps_epi32(a); }
+
+OPERATION int32_t largest_of_avx512(ints_t a) { return _mm512_reduce_max_epi32(a); }
+OPERATION float least_of_avx512(floats_t a) { return _mm512_reduce_min_ps(a); }
+OPERATION float most_of_avx512(floats_t a) { return _mm512_reduce_max_ps(a); }
+OPERATION int any_above_avx512(ints_t a, ints_t b) { return _mm512_cmpgt_epi32_mask(a, b) != 0; }
+
+/* 64 values within 0..255. Packing works in quarters: the last step puts them in order. */
+OPERATION void store_packed_avx512(uint8_t *p, ints_t a, ints_t b, ints_t c, ints_t d)
+{
+    const __m512i first = _mm512_packs_epi32(a, b), second = _mm512_packs_epi32(c, d);
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __m512i bytes = _mm512_packus_epi16(first, second);
+    _mm512_storeu_si512(p, _mm512_permutexvar_epi32(order, bytes));
+}
 
 OPERATION void store_bytes_avx512(uint8_t *p, ints_t a)
 {

@@ -12,50 +12,81 @@ TARGET static inline floats_t VEC(tail)(const float *x, size_t n)
 
 TARGET uint32_t VEC(qsdk_linear_int8_size)(const float *x, size_t n)
 {
-    ints_t most = VEC(all)(0);
+    ints_t most[4] = {VEC(all)(0), VEC(all)(0), VEC(all)(0), VEC(all)(0)};
     size_t i = 0;
+    for (; i + 4 * LANES <= n; i += 4 * LANES)
+#pragma GCC unroll 4
+        for (size_t j = 0; j < 4; j++)
+            most[j] = VEC(larger)(most[j], VEC(magnitude)(VEC(load_floats)(x + i + j * LANES)));
     for (; i + LANES <= n; i += LANES)
-        most = VEC(larger)(most, VEC(magnitude)(VEC(load_floats)(x + i)));
-    most = VEC(larger)(most, VEC(magnitude)(VEC(tail)(x + i, n - i)));
-    int32_t lanes[LANES], size = 0;
-    VEC(store_ints)(lanes, most);
-    for (int lane = 0; lane < LANES; lane++)
-        size = lanes[lane] > size ? lanes[lane] : size;
-    return (uint32_t)size;
+        most[0] = VEC(larger)(most[0], VEC(magnitude)(VEC(load_floats)(x + i)));
+    most[1] = VEC(larger)(most[1], VEC(magnitude)(VEC(tail)(x + i, n - i)));
+    return (uint32_t)VEC(largest_of)(
+        VEC(larger)(VEC(larger)(most[0], most[1]), VEC(larger)(most[2], most[3])));
 }
 
 TARGET void VEC(qsdk_linear_int8_range)(const float *x, size_t n, float *low, float *high)
 {
-    floats_t least = VEC(all_floats)(0), most = least;
+    const floats_t none = VEC(all_floats)(0);
+    floats_t least[4] = {none, none, none, none}, most[4] = {none, none, none, none};
     size_t i = 0;
-    for (; i + LANES <= n; i += LANES) {
-        const floats_t value = VEC(load_floats)(x + i);
-        least = VEC(least)(least, value);
-        most = VEC(most)(most, value);
+    for (; i + 4 * LANES <= n; i += 4 * LANES)
+#pragma GCC unroll 4
+        for (size_t j = 0; j < 4; j++) {
+            const floats_t value = VEC(load_floats)(x + i + j * LANES);
+            least[j] = VEC(least)(least[j], value);
+            most[j] = VEC(most)(most[j], value);
+        }
+    for (; i < n; i += LANES) {
+        const floats_t value = i + LANES <= n ? VEC(load_floats)(x + i) : VEC(tail)(x + i, n - i);
+        least[0] = VEC(least)(least[0], value);
+        most[0] = VEC(most)(most[0], value);
     }
-    const floats_t last = VEC(tail)(x + i, n - i);
-    float lows[LANES], highs[LANES];
-    VEC(store_floats)(lows, VEC(least)(least, last));
-    VEC(store_floats)(highs, VEC(most)(most, last));
-    *low = lows[0], *high = highs[0];
-    for (int lane = 1; lane < LANES; lane++) {
-        *low = lows[lane] < *low ? lows[lane] : *low;
-        *high = highs[lane] > *high ? highs[lane] : *high;
-    }
+    *low = VEC(least_of)(VEC(least)(VEC(least)(least[0], least[1]), VEC(least)(least[2], least[3])));
+    *high = VEC(most_of)(VEC(most)(VEC(most)(most[0], most[1]), VEC(most)(most[2], most[3])));
+}
+
+/* Steps by the reciprocal, for scales far from the ends of float32: within 2^-14 of the quotient on
+ * the grid, 1.5 units in the last place of at most 256, so that they round alike but near halves;
+ * `near` gets the largest distance from an integer. */
+TARGET static inline ints_t VEC(quick)(floats_t value, floats_t inverse, floats_t low,
+                                       floats_t high, ints_t *near)
+{
+    const floats_t steps = VEC(multiply_floats)(value, inverse); /* most(a, NaN) is a */
+    const floats_t held = VEC(least)(VEC(most)(steps, low), high);
+    const ints_t whole = VEC(nearest)(held);
+    *near = VEC(larger)(*near, VEC(magnitude)(VEC(minus_floats)(held, VEC(to_floats)(whole))));
+    return whole;
+}
+
+TARGET static inline ints_t VEC(exact)(floats_t value, floats_t scale, floats_t low, floats_t high)
+{
+    const floats_t steps = VEC(divide)(value, scale);
+    return VEC(nearest)(VEC(least)(VEC(most)(steps, low), high));
 }
 
 TARGET void VEC(qsdk_linear_int8_code)(const float *x, size_t n, float scale, int low, int high,
-                                       int zero, int flip, uint8_t *out)
+                                       int zero, uint8_t *out)
 {
-    const floats_t divisor = VEC(all_floats)(scale);
+    const floats_t divisor = VEC(all_floats)(scale), inverse = VEC(all_floats)(1 / scale);
     const floats_t lowest = VEC(all_floats)((float)low), highest = VEC(all_floats)((float)high);
-    const ints_t add = VEC(all)(zero), flips = VEC(all)(flip);
-    for (size_t i = 0; i < n; i += LANES) {
-        const floats_t value =
-            i + LANES <= n ? VEC(load_floats)(x + i) : VEC(tail)(x + i, n - i);
-        const floats_t steps = VEC(divide)(value, divisor); /* most(a, NaN) is a */
-        const floats_t held = VEC(least)(VEC(most)(steps, lowest), highest);
-        VEC(store_bytes)(out + i, VEC(flip)(VEC(add)(VEC(nearest)(held), add), flips));
+    const ints_t add = VEC(all)(zero), halves = VEC(magnitude)(VEC(all_floats)(0.5f - 0x1p-14f));
+    const int is_quick = scale > 0x1p-100f && scale < 0x1p100f;
+    size_t i = 0;
+    for (; i + 4 * LANES <= n; i += 4 * LANES) {
+        ints_t steps[4], near = VEC(all)(0);
+#pragma GCC unroll 4
+        for (size_t j = 0; j < 4; j++)
+            steps[j] = VEC(quick)(VEC(load_floats)(x + i + j * LANES), inverse, lowest, highest, &near);
+        if (!is_quick || VEC(any_above)(near, halves))
+            for (size_t j = 0; j < 4; j++)
+                steps[j] = VEC(exact)(VEC(load_floats)(x + i + j * LANES), divisor, lowest, highest);
+        VEC(store_packed)(out + i, VEC(add)(steps[0], add), VEC(add)(steps[1], add),
+                          VEC(add)(steps[2], add), VEC(add)(steps[3], add));
+    }
+    for (; i < n; i += LANES) {
+        const floats_t value = i + LANES <= n ? VEC(load_floats)(x + i) : VEC(tail)(x + i, n - i);
+        VEC(store_bytes)(out + i, VEC(add)(VEC(exact)(value, divisor, lowest, highest), add));
     }
 }
 
@@ -65,9 +96,12 @@ TARGET void VEC(qsdk_linear_int8_correct)(const struct qsdk_linear_int8 *layer, 
 {
     const ints_t zero = VEC(all)(row->zero), steps = VEC(all)(row->steps);
     for (size_t i = 0; i < count; i += LANES) {
-        const ints_t left = VEC(times)(zero, VEC(load_ints)(layer->sums + first + i));
-        const ints_t right = VEC(times)(steps, VEC(load_ints)(layer->zeros + first + i));
-        VEC(store_ints)(acc + i, VEC(minus)(VEC(load_ints)(acc + i), VEC(add)(left, right)));
+        const ints_t sums = VEC(times)(zero, VEC(load_ints)(layer->sums + first + i));
+        VEC(store_ints)(acc + i, VEC(minus)(VEC(load_ints)(acc + i), sums));
+    }
+    for (size_t i = 0; i < count && layer->has_zeros; i += LANES) {
+        const ints_t zeros = VEC(times)(steps, VEC(load_ints)(layer->zeros + first + i));
+        VEC(store_ints)(acc + i, VEC(minus)(VEC(load_ints)(acc + i), zeros));
     }
 }
 

@@ -51,9 +51,9 @@ struct qsdk_linear_int8_set {
     uint32_t (*size)(const float *x, size_t n);
     /* The least and the largest of finite values and 0. */
     void (*range)(const float *x, size_t n, float *low, float *high);
-    /* out[i] = (rne(clip(x / scale, low, high)) + zero) ^ flip; writes up to 63 bytes more. */
-    void (*code)(const float *x, size_t n, float scale, int low, int high, int zero, int flip,
-                 uint8_t *out);
+    /* out[i] = rne(clip(x / scale, low, high)) + zero, which a byte of the set's sign holds; writes
+     * up to 63 bytes more. */
+    void (*code)(const float *x, size_t n, float scale, int low, int high, int zero, uint8_t *out);
     /* acc[i] -= row zero * sums + row steps * zeros, over count outputs, a multiple of 16. */
     void (*correct)(const struct qsdk_linear_int8 *layer, size_t first, size_t count,
                     const struct qsdk_linear_int8_row *row, int32_t *acc);

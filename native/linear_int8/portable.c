@@ -45,11 +45,11 @@ static void range_portable(const float *x, size_t n, float *low, float *high)
 }
 
 static void code_portable(const float *x, size_t n, float scale, int low, int high, int zero,
-                          int flip, uint8_t *out)
+                          uint8_t *out)
 {
     for (size_t i = 0; i < n; i++) {
         const float held = qsdk_clamp_portable(x[i] / scale, (float)low, (float)high);
-        out[i] = (uint8_t)(((int32_t)qsdk_round_portable(held) + zero) ^ flip);
+        out[i] = (uint8_t)((int32_t)qsdk_round_portable(held) + zero);
     }
 }
 
