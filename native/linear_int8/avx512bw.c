@@ -8,7 +8,7 @@
 #include "linear_int8_table.h"
 
 #define SET(name) name##_avx512bw
-#define TARGET __attribute__((target("avx512f,avx512bw")))
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512dq")))
 #define ROWS 4
 #define WIDE 4
 

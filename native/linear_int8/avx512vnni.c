@@ -8,7 +8,7 @@
 #include "linear_int8_table.h"
 
 #define SET(name) name##_avx512vnni
-#define TARGET __attribute__((target("avx512f,avx512bw,avx512vnni")))
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vnni")))
 #define ROWS 6
 #define WIDE 4
 

@@ -47,7 +47,6 @@ OPERATION floats_t most_avx2(floats_t a, floats_t b) { return _mm256_max_ps(a, b
 OPERATION floats_t divide_avx2(floats_t a, floats_t b) { return _mm256_div_ps(a, b); }
 OPERATION floats_t multiply_floats_avx2(floats_t a, floats_t b) { return _mm256_mul_ps(a, b); }
 OPERATION floats_t add_floats_avx2(floats_t a, floats_t b) { return _mm256_add_ps(a, b); }
-OPERATION floats_t minus_floats_avx2(floats_t a, floats_t b) { return _mm256_sub_ps(a, b); }
 OPERATION floats_t to_floats_avx2(ints_t a) { return _mm256_cvtepi32_ps(a); }
 OPERATION ints_t nearest_avx2(floats_t a) { return _mm256_cvtps_epi32(a); }
 
@@ -72,18 +71,35 @@ OPERATION float most_of_avx2(floats_t a)
     return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 1)));
 }
 
-OPERATION int any_above_avx2(ints_t a, ints_t b)
+/* What is left after rounding, if its magnitude is larger than `far`. */
+OPERATION floats_t farther_avx2(floats_t far, floats_t a)
 {
-    return _mm256_movemask_epi8(_mm256_cmpgt_epi32(a, b)) != 0;
+    const __m256 whole = _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    return _mm256_max_ps(far, _mm256_andnot_ps(_mm256_set1_ps(-0.0f), _mm256_sub_ps(a, whole)));
 }
 
-/* 32 values within 0..255. Packing works in halves: the last step puts them in order. */
-OPERATION void store_packed_avx2(uint8_t *p, ints_t a, ints_t b, ints_t c, ints_t d)
+OPERATION int any_above_avx2(floats_t a, floats_t b)
 {
-    const __m256i first = _mm256_packs_epi32(a, b), second = _mm256_packs_epi32(c, d);
-    const __m256i bytes = _mm256_packus_epi16(first, second);
+    return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ)) != 0;
+}
+
+/* Within what `nearest` converts; NaN and what lies below become INT_MIN, which packing saturates. */
+OPERATION floats_t bounded_avx2(floats_t a, floats_t low, floats_t high)
+{
+    (void)low;
+    return _mm256_min_ps(high, a);
+}
+
+/* 32 of steps + zero, held within 0..255. Packing works in halves: the last step puts them in
+ * order. */
+OPERATION void store_packed_avx2(uint8_t *p, const ints_t *steps, int zero)
+{
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-    _mm256_storeu_si256((void *)p, _mm256_permutevar8x32_epi32(bytes, order));
+    const __m256i zeros = _mm256_set1_epi16((int16_t)zero);
+    const __m256i first = _mm256_adds_epi16(_mm256_packs_epi32(steps[0], steps[1]), zeros);
+    const __m256i second = _mm256_adds_epi16(_mm256_packs_epi32(steps[2], steps[3]), zeros);
+    _mm256_storeu_si256((void *)p,
+                        _mm256_permutevar8x32_epi32(_mm256_packus_epi16(first, second), order));
 }
 
 OPERATION void store_bytes_avx2(uint8_t *p, ints_t a)

@@ -165,42 +165,48 @@ static void code_rows_portable(const struct call *call, size_t first, size_t beg
     }
 }
 
-static void finish_row_portable(const layer_t *layer, const row_t *row, size_t n, size_t count,
-                                int32_t *acc, uint8_t *y)
+static void finish_portable(const layer_t *layer, const struct qsdk_linear_int8_tile *tile)
 {
     if (layer->has_zeros || (layer->input == QSDK_LINEAR_INT8_ROWS && !layer->input_signed))
-        layer->set->correct(layer, n, up_portable(count, 16), row, acc);
+        layer->set->correct(layer, tile);
     if (layer->output == QSDK_LINEAR_INT8_FLOAT)
-        layer->set->to_float(layer, n, count, acc, row->scale, (float *)(void *)(y + n * 4));
-    else if (layer->output == QSDK_LINEAR_INT8_INT32)
-        memcpy(y + n * 4, acc, count * 4);
+        layer->set->to_float(layer, tile);
+    else if (layer->output == QSDK_LINEAR_INT8_REQUANTIZED)
+        layer->set->to_codes(layer, tile);
     else
-        layer->set->to_codes(layer, n, count, acc, y + n);
+        for (size_t r = 0; r < tile->rows; r++)
+            memcpy(tile->y + r * layer->outputs * 4, tile->acc + r * tile->pitch, tile->count * 4);
 }
 
 /* Rows [m, m + rows) of the chunk times blocks [b, b + blocks) of the weights. */
-static void product_portable(const struct call *call, size_t first, size_t m, int rows, size_t b,
-                             int blocks)
+static void product_portable(const struct call *call, size_t first, size_t m, size_t rows, size_t b,
+                             size_t blocks)
 {
-    int32_t tile[QSDK_LINEAR_INT8_MOST_ROWS * QSDK_LINEAR_INT8_MOST_BLOCKS * 16];
+    int32_t acc[QSDK_LINEAR_INT8_MOST_ROWS * QSDK_LINEAR_INT8_MOST_BLOCKS * 16];
     const layer_t *layer = call->layer;
     const size_t apart = up_portable(layer->inputs, QSDK_LINEAR_INT8_DEPTH) * 16;
+    const size_t width = layer->output == QSDK_LINEAR_INT8_REQUANTIZED ? 1 : 4;
+    const size_t n = 16 * b, left = layer->outputs - n, all = 16 * blocks;
     const struct qsdk_linear_int8_block block = {
         .codes = codes_portable(call, first, m),
         .stride = call->stride,
         .weights = layer->weights + b * apart,
         .apart = apart,
         .quads = up_portable(layer->inputs, (size_t)layer->set->step) / 4,
-        .start = layer->start + 16 * b,
-        .tile = tile,
+        .start = layer->start + n,
+        .tile = acc,
     };
-    layer->set->multiply(&block, rows, blocks);
-    const size_t width = layer->output == QSDK_LINEAR_INT8_REQUANTIZED ? 1 : 4, n = 16 * b;
-    const size_t left = layer->outputs - n, all = (size_t)blocks * 16;
-    for (int r = 0; r < rows; r++)
-        finish_row_portable(layer, call->info + m + r, n, left < all ? left : all,
-                            tile + (size_t)r * all,
-                            call->y + (first + m + (size_t)r) * layer->outputs * width);
+    const struct qsdk_linear_int8_tile tile = {
+        .first = n,
+        .count = left < all ? left : all,
+        .rows = rows,
+        .pitch = all,
+        .acc = acc,
+        .row = call->info + m,
+        .y = call->y + ((first + m) * layer->outputs + n) * width,
+    };
+    layer->set->multiply(&block, (int)rows, (int)blocks);
+    finish_portable(layer, &tile);
 }
 
 /* Part `thread` of `threads` of all products of a chunk: panels outside, blocks of rows inside. */
@@ -215,8 +221,7 @@ static void products_portable(const struct call *call, size_t first, size_t rows
     for (size_t t = tasks * thread / threads; t < tasks * (thread + 1) / threads; t++) {
         const size_t b = t / heights * wide, i = t % heights;
         const size_t m = i * rows / heights, end = (i + 1) * rows / heights; /* of like height */
-        product_portable(call, first, m, (int)(end - m), b,
-                         (int)(blocks - b < wide ? blocks - b : wide));
+        product_portable(call, first, m, end - m, b, blocks - b < wide ? blocks - b : wide);
     }
 }
 
