@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import qsdk
+from qsdk_plugins.kernels.conv_int8 import ConvInt8
 from qsdk_plugins.kernels.linear_int8 import LinearInt8
 
 
@@ -70,6 +71,32 @@ class LinearInt8Amx(LinearInt8):
     backend = "x86"
 
 
+class ConvInt8Avx2(ConvInt8):
+    name = "conv-int8-avx2"
+    instruction_set = "avx2"
+    features: ClassVar[frozenset[str]] = frozenset({"extension", "avx2"})
+    priority = 20
+    backend = "x86"
+
+
+class ConvInt8AvxVnni(ConvInt8):
+    name = "conv-int8-avxvnni"
+    instruction_set = "avxvnni"
+    features: ClassVar[frozenset[str]] = frozenset({"extension", "avx2", "avxvnni"})
+    priority = 25
+    backend = "x86"
+
+
+class ConvInt8Avx512Vnni(ConvInt8):
+    name = "conv-int8-avx512vnni"
+    instruction_set = "avx512vnni"
+    features: ClassVar[frozenset[str]] = frozenset(
+        {"extension", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni"}
+    )
+    priority = 40
+    backend = "x86"
+
+
 @qsdk.hookimpl
 def qsdk_kernels() -> list[type[qsdk.Kernel]]:
     return [
@@ -80,4 +107,7 @@ def qsdk_kernels() -> list[type[qsdk.Kernel]]:
         LinearInt8Avx512BwPairs,
         LinearInt8Avx512Vnni,
         LinearInt8Amx,
+        ConvInt8Avx2,
+        ConvInt8AvxVnni,
+        ConvInt8Avx512Vnni,
     ]
