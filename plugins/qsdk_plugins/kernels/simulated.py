@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from qsdk.interfaces import InputForm, Kernel, Operation, Prepared, code_rows
+from qsdk.interfaces import InputForm, Kernel, Operation, Prepared, code_rows, input_group_size
 
 
 class SimulatedLinear(Kernel):
@@ -36,7 +36,8 @@ class _Simulated(Prepared):
     def run(self, x: NDArray[Any], out: NDArray[Any]) -> None:
         rows = x.reshape(-1, x.shape[-1])
         if self.operation.activations.form is not InputForm.FLOAT32:
-            rows = code_rows(rows, self.operation.activations).dequantize()
+            group_size = input_group_size(self.operation.weight)
+            rows = code_rows(rows, self.operation.activations, group_size).dequantize()
         with np.errstate(invalid="ignore", over="ignore"):
             y = rows.astype(np.float64) @ self._weight.T
             if self.operation.bias is not None:
