@@ -62,28 +62,37 @@ BODY __m512i four_avx512vnni(const int8_t *x)
     return _mm512_set1_epi32(bits);
 }
 
-/* One group: acc[m] += sum of codes over its units. */
+/* One group: acc[m] += sum of codes over its units. One row alone has two sums, one of them of odd
+ * fields: vpdpbusd takes longer than what lies between two of its uses. */
 BODY void group_avx512vnni(const uint8_t *codes, size_t units, int width, const int8_t *x, int rows,
                            __m512i *acc)
 {
     const __m512i mask = _mm512_set1_epi8((char)((1 << width) - 1));
+    const int two = rows == 1 && width < 8;
+    __m512i odd = _mm512_setzero_si512();
     for (size_t u = 0; u < units; u++, codes += QSDK_UNIT) {
         const __m512i unit = _mm512_loadu_si512(codes);
-        if (rows == 1)
-            _mm_prefetch((const char *)codes + AHEAD, _MM_HINT_T0);
+        _mm_prefetch((const char *)codes + AHEAD, _MM_HINT_T0);
 #pragma GCC unroll 4
         for (int bit = 0; bit < 8; bit += width, x += 4 * rows) {
             const __m512i field =
                 width == 8 ? unit : _mm512_and_si512(_mm512_srli_epi32(unit, (unsigned)bit), mask);
+            if (two && bit / width % 2 == 1)
+                odd = _mm512_dpbusd_epi32(odd, field, four_avx512vnni(x));
+            else
 #pragma GCC unroll 8
-            for (int m = 0; m < rows; m++)
-                acc[m] = _mm512_dpbusd_epi32(acc[m], field, four_avx512vnni(x + 4 * m));
+                for (int m = 0; m < rows; m++)
+                    acc[m] = _mm512_dpbusd_epi32(acc[m], field, four_avx512vnni(x + 4 * m));
         }
     }
+    if (two)
+        acc[0] = _mm512_add_epi32(acc[0], odd);
 }
 
 BODY void codes_of_avx512vnni(layer_t *layer, size_t block, tile_t *tile, int rows, float *y)
 {
+    const struct qsdk_linear_groups_units in = qsdk_linear_groups_in_portable(layer);
+    const size_t unit = qsdk_linear_groups_unit_portable(layer->width);
     const uint8_t *codes = qsdk_linear_groups_block_portable(layer, block);
     const float *scale = layer->scale + block * layer->groups * QSDK_COLUMNS;
     const uint8_t *zeros = layer->zeros ? layer->zeros + block * layer->groups * QSDK_COLUMNS : NULL;
@@ -92,7 +101,7 @@ BODY void codes_of_avx512vnni(layer_t *layer, size_t block, tile_t *tile, int ro
     for (int m = 0; m < rows; m++)
         total[m] = _mm512_setzero_ps();
     for (size_t g = 0; g < layer->groups; g++, scale += QSDK_COLUMNS) {
-        const size_t units = qsdk_linear_groups_in_portable(layer, g);
+        const size_t units = g + 1 < layer->groups ? in.whole : in.last;
         __m512i acc[MOST];
         for (int m = 0; m < rows; m++)
             acc[m] = _mm512_set1_epi32(tile->start[g * (size_t)rows + (size_t)m]);
@@ -108,7 +117,7 @@ BODY void codes_of_avx512vnni(layer_t *layer, size_t block, tile_t *tile, int ro
         else
             group_avx512vnni(codes, units, 8, x, rows, acc);
         codes += units * QSDK_UNIT;
-        x += units * qsdk_linear_groups_unit_portable(layer->width) * (size_t)rows;
+        x += units * unit * (size_t)rows;
         const __m512 scale_w = _mm512_loadu_ps(scale);
         for (int m = 0; m < rows; m++) {
             const __m512 scale_x = _mm512_set1_ps(tile->scale[g * (size_t)rows + (size_t)m]);
@@ -157,8 +166,7 @@ BODY void group_floats_avx512vnni(const uint8_t *codes, size_t units, int width,
     const __m512 table = subtract ? plain : _mm512_sub_ps(plain, zero);
     for (size_t u = 0; u < units; u++, codes += QSDK_UNIT) {
         const __m512i unit = _mm512_loadu_si512(codes);
-        if (rows == 1)
-            _mm_prefetch((const char *)codes + AHEAD, _MM_HINT_T0);
+        _mm_prefetch((const char *)codes + AHEAD, _MM_HINT_T0);
 #pragma GCC unroll 4
         for (int bit = 0; bit < 8; bit += width)
 #pragma GCC unroll 4
@@ -176,6 +184,8 @@ BODY void group_floats_avx512vnni(const uint8_t *codes, size_t units, int width,
 BODY void floats_of_avx512vnni(layer_t *layer, size_t block, tile_t *tile, int rows, int subtract,
                                float *y)
 {
+    const struct qsdk_linear_groups_units in = qsdk_linear_groups_in_portable(layer);
+    const size_t unit = qsdk_linear_groups_unit_portable(layer->width);
     const uint8_t *codes = qsdk_linear_groups_block_portable(layer, block);
     const size_t at = block * layer->groups * QSDK_COLUMNS;
     const float *x = tile->x;
@@ -183,7 +193,7 @@ BODY void floats_of_avx512vnni(layer_t *layer, size_t block, tile_t *tile, int r
     for (int m = 0; m < rows; m++)
         total[m] = _mm512_setzero_ps();
     for (size_t g = 0; g < layer->groups; g++) {
-        const size_t units = qsdk_linear_groups_in_portable(layer, g), here = at + 16 * g;
+        const size_t units = g + 1 < layer->groups ? in.whole : in.last, here = at + 16 * g;
         __m512 zero = _mm512_set1_ps((float)layer->zero), sum[MOST];
         if (subtract)
             zero = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(
@@ -197,7 +207,7 @@ BODY void floats_of_avx512vnni(layer_t *layer, size_t block, tile_t *tile, int r
         else
             group_floats_avx512vnni(codes, units, 8, subtract, zero, x, rows, sum);
         codes += units * QSDK_UNIT;
-        x += units * qsdk_linear_groups_unit_portable(layer->width) * (size_t)rows;
+        x += units * unit * (size_t)rows;
         const __m512 scale = _mm512_loadu_ps(layer->scale + here);
         for (int m = 0; m < rows; m++)
             total[m] = _mm512_fmadd_ps(sum[m], scale, total[m]);

@@ -105,13 +105,17 @@ static inline size_t qsdk_linear_groups_units_portable(size_t length, int width)
     return (length + unit - 1) / unit;
 }
 
-/* Units of group g: the last group may be shorter. */
-static inline size_t qsdk_linear_groups_in_portable(const struct qsdk_linear_groups *layer,
-                                                    size_t g)
+/* Units of a group, and of the last one, which may be shorter. Divides: not for an inner loop. */
+struct qsdk_linear_groups_units {
+    size_t whole, last;
+};
+
+static inline struct qsdk_linear_groups_units
+qsdk_linear_groups_in_portable(const struct qsdk_linear_groups *layer)
 {
-    const size_t left = layer->length > g * layer->group ? layer->length - g * layer->group : 0;
-    const size_t length = left < layer->group ? left : layer->group;
-    return qsdk_linear_groups_units_portable(length, layer->width);
+    const size_t whole = qsdk_linear_groups_units_portable(layer->group, layer->width);
+    const size_t all = qsdk_linear_groups_units_portable(layer->length, layer->width);
+    return (struct qsdk_linear_groups_units){whole, all - (layer->groups - 1) * whole};
 }
 
 static inline const uint8_t *qsdk_linear_groups_block_portable(

@@ -48,6 +48,7 @@ static void finish_portable(layer_t *layer, size_t block, const float *total, fl
 
 static void codes_portable(layer_t *layer, size_t block, tile_t *tile, float *y)
 {
+    const struct qsdk_linear_groups_units in = qsdk_linear_groups_in_portable(layer);
     const uint32_t mask = (1u << layer->width) - 1;
     const int8_t *rows = tile->x;
     for (size_t m = 0; m < tile->rows; m++) {
@@ -59,7 +60,7 @@ static void codes_portable(layer_t *layer, size_t block, tile_t *tile, float *y)
             int32_t acc[QSDK_COLUMNS];
             for (size_t n = 0; n < QSDK_COLUMNS; n++)
                 acc[n] = tile->start[g * tile->rows + m] * (layer->zeros ? layer->zeros[at + n] : 1);
-            for (size_t u = qsdk_linear_groups_in_portable(layer, g); u > 0; u--) {
+            for (size_t u = g + 1 < layer->groups ? in.whole : in.last; u > 0; u--) {
                 for (int bit = 0; bit < 8; bit += layer->width, x += 4 * tile->rows)
                     for (size_t n = 0; n < QSDK_COLUMNS; n++)
                         for (size_t j = 0; j < 4; j++)
@@ -86,6 +87,7 @@ static void unit_portable(const uint8_t *codes, int width, const float *zero, co
 
 static void floats_portable(layer_t *layer, size_t block, tile_t *tile, float *y)
 {
+    const struct qsdk_linear_groups_units in = qsdk_linear_groups_in_portable(layer);
     const float *rows = tile->x;
     for (size_t m = 0; m < tile->rows; m++) {
         const uint8_t *codes = qsdk_linear_groups_block_portable(layer, block);
@@ -96,7 +98,7 @@ static void floats_portable(layer_t *layer, size_t block, tile_t *tile, float *y
             float zero[QSDK_COLUMNS], sum[QSDK_COLUMNS] = {0};
             for (size_t n = 0; n < QSDK_COLUMNS; n++)
                 zero[n] = (float)(layer->zeros ? layer->zeros[at + n] : layer->zero);
-            for (size_t u = qsdk_linear_groups_in_portable(layer, g); u > 0; u--) {
+            for (size_t u = g + 1 < layer->groups ? in.whole : in.last; u > 0; u--) {
                 unit_portable(codes, layer->width, zero, x, tile->rows, sum);
                 codes += QSDK_UNIT;
                 x += qsdk_linear_groups_unit_portable(layer->width) * tile->rows;
