@@ -13,25 +13,26 @@ from qsdk import native
 from qsdk.interfaces import Conv, Kernel, Operation, Prepared, most_threads
 from qsdk_plugins.kernels.linear_int8 import aligned, input_fields, output_fields, result_arrays
 from qsdk_plugins.kernels.linear_int8_reference import CODED, OUTPUTS, overflow, steps_and_scale
+from qsdk_plugins.kernels.instruction_sets import NativeKernel
 from qsdk_plugins.kernels.native_prepared import ALIGNMENT
 
 REMEMBERED = 64  # sizes of images that a layer is prepared for at the same time
 INT8 = np.iinfo(np.int8)
 
 
-class ConvInt8(Kernel):
+class ConvInt8(NativeKernel):
     """Exact where accumulators fit 32 bits; a subclass names one instruction set.
 
     instruction_set : a set of native/conv_int8
     """
 
+    family = "conv-int8"
     operation = "conv"
     encoding = "affine"
     granularity = frozenset({"per_tensor", "per_channel"})
     activations: ClassVar[frozenset[str]] = CODED
     outputs = OUTPUTS
     reference: ClassVar[str] = "conv-int8-reference"
-    instruction_set: ClassVar[str]
 
     def refusal(self, operation: Operation) -> str:
         return super().refusal(operation) or overflow(operation) or self._not_built()
