@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 import qsdk
 from qsdk import native
-from qsdk.interfaces import InputForm, Kernel, Operation, Prepared
+from qsdk.interfaces import InputForm, Operation, Prepared
 from qsdk_plugins.kernels.instruction_sets import NativeKernel
 from qsdk_plugins.kernels.native_prepared import NativePrepared
 

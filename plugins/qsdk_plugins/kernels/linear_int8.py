@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 import qsdk
 from qsdk import native
-from qsdk.interfaces import InputForm, Kernel, Operation, Prepared
+from qsdk.interfaces import InputForm, Operation, Prepared
 from qsdk_plugins.kernels.linear_int8_reference import (
     CODED,
     OUTPUTS,
