@@ -10,11 +10,12 @@ import attrs
 
 from qsdk.bench.cases import Case
 from qsdk.bench.ours import ours
-from qsdk.bench.peers import SAME, Peer
+from qsdk.bench.peers import SAME, Candidate, Peer
 from qsdk.bench.timing import Call, Timing, interleave
 from qsdk.errors import QsdkError
 
 OURS = "qsdk"
+Calls = dict[tuple[str, str, str], Call]  # (library, name, kind)
 REST_S = 0.005  # with several threads: those of the last one spin for about so long
 
 
@@ -114,34 +115,34 @@ def run_case(
             mine = ours(form, work, threads)
         except QsdkError as error:
             return Result(case=case, ours=None, reason=str(error))
-        calls: dict[tuple[str, str, str], Call] = {(OURS, mine.name, SAME): mine.call}
-        others, failed = _build(case, work, peers)
-        timings = interleave(
-            {str(key): call for key, call in {**calls, **others}.items()},
-            rounds,
-            limit_s=limit_s,
-            rest_s=REST_S if threads > 1 else 0,
+        calls: Calls = {(OURS, mine.name, SAME): mine.call}
+        others, failed = build(
+            (peer.name, candidate) for peer in peers for candidate in peer.candidates(form, work)
         )
-    subjects = [Subject(*key, timings[str(key)]) for key in (*calls, *others)]
+        subjects = timed({**calls, **others}, rounds, threads, limit_s)
     return Result(
         case=case, ours=subjects[0], peers=tuple(subjects[1:]), failed=failed, nbytes=mine.nbytes
     )
 
 
-def _build(
-    case: Case, work: Any, peers: Iterable[Peer]
-) -> tuple[dict[tuple[str, str, str], Call], dict[str, str]]:
-    """What the peers can do, tried once each; and what failed."""
-    calls: dict[tuple[str, str, str], Call] = {}
+def timed(calls: Calls, rounds: int, threads: int, limit_s: float = 10.0) -> list[Subject]:
+    """All calls in the same rounds."""
+    rest_s = REST_S if threads > 1 else 0
+    timings = interleave(calls, rounds, limit_s=limit_s, rest_s=rest_s)
+    return [Subject(*key, timing) for key, timing in timings.items()]
+
+
+def build(candidates: Iterable[tuple[str, Candidate]]) -> tuple[Calls, dict[str, str]]:
+    """What the libraries can do, tried once each; and what failed."""
+    calls: Calls = {}
     failed = {}
-    for peer in peers:
-        for candidate in peer.candidates(case.form, work):
-            try:
-                call = candidate.build()
-                call()
-            except Exception as error:  # each library has faults of its own kind
-                text = " ".join(str(error).split())[:200]
-                failed[f"{peer.name} {candidate.name}"] = text or type(error).__name__
-            else:
-                calls[peer.name, candidate.name, candidate.kind] = call
+    for library, candidate in candidates:
+        try:
+            call = candidate.build()
+            call()
+        except Exception as error:  # each library has faults of its own kind
+            text = " ".join(str(error).split())[:200]
+            failed[f"{library} {candidate.name}"] = text or type(error).__name__
+        else:
+            calls[library, candidate.name, candidate.kind] = call
     return calls, failed

@@ -11,11 +11,13 @@ import gc
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from typing import TypeVar
 
 import attrs
 
 Call = Callable[[], object]
+Key = TypeVar("Key", bound=Hashable)
 
 SAMPLE_NS = 100_000  # what a sample lasts at least: the clock's own cost is far below
 ROUND_NS = 2_000_000  # what a call may take of a round with its samples
@@ -74,13 +76,13 @@ class Plan:
 
 
 def interleave(
-    calls: Mapping[str, Call],
+    calls: Mapping[Key, Call],
     rounds: int,
     *,
     limit_s: float = 10.0,
     rest_s: float = 0.0,
     clock: Callable[[], int] = time.perf_counter_ns,
-) -> dict[str, Timing]:
+) -> dict[Key, Timing]:
     """Time all calls in the same ``rounds``.
 
     limit_s : about what one call may take in all; slow ones sit out the later rounds
@@ -88,7 +90,7 @@ def interleave(
     """
     with _no_garbage_collection():
         plans = {name: _plan(call, rounds, limit_s, clock) for name, call in calls.items()}
-        found: dict[str, list[float]] = {name: [] for name in calls}
+        found: dict[Key, list[float]] = {name: [] for name in calls}
         for number in range(rounds):
             for name, call in calls.items():
                 if number < plans[name].rounds:

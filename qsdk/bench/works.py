@@ -88,10 +88,12 @@ class Convolution:
                    (kernel // 2,) * 4, (1, 1), groups)  # fmt: skip
 
     def __str__(self) -> str:
-        groups = f"/{self.groups}" if self.groups > 1 else ""
-        steps = "" if set(self.stride) == {1} else f" s{_joined(self.stride)}"
+        groups = f" g{self.groups}" if self.groups > 1 else ""
+        same = len(set(self.stride)) == 1
+        stride = self.stride[:1] if same else self.stride
+        steps = "" if stride == (1,) else f" s{_joined(stride)}"
         shape = f"{self.batch}x{self.channels}x{_joined(self.lengths)}"
-        return f"{shape} {_joined(self.kernel)}{groups}{steps} {self.out}"
+        return f"{shape} {_joined(self.kernel)}{steps}{groups} -> {self.out}"
 
     @property
     def macs(self) -> int:
@@ -157,7 +159,7 @@ def parse_shape(text: str) -> Product | Convolution:
     """``MxNxK``, or ``BATCHxCHANNELSxSIZExOUTxKERNEL`` with ``xSTRIDE`` and ``xGROUPS`` if wanted.
 
     >>> str(parse_shape("16x4096x1024")), str(parse_shape("1x16x32x32x3x2"))
-    ('16x4096x1024', '1x16x32x32 3x3 s2x2 32')
+    ('16x4096x1024', '1x16x32x32 3x3 s2 -> 32')
     """
     parts = text.lower().split("x")
     numbers = [int(part) for part in parts if part.isdecimal()]

@@ -27,4 +27,15 @@ def installed(threads: int, peers: tuple[type[Peer], ...] = PEERS) -> tuple[
     return found, left_out
 
 
-__all__ = ["FLOAT", "PEERS", "READ", "ROUNDING", "SAME", "Candidate", "Peer", "installed"]
+__all__ = [
+    "FLOAT",
+    "PEERS",
+    "READ",
+    "ROUNDING",
+    "SAME",
+    "Candidate",
+    "Numpy",
+    "Onnxruntime",
+    "Peer",
+    "installed",
+]
