@@ -63,9 +63,9 @@ def _figure(results: Sequence[Result]) -> Figure:
     axes = figure.subplots()
     places = range(len(bars))
     colours = [BLUE if kind == SAME else GREY for _, kind, _ in bars]
-    axes.barh(places, [ratio for *_, ratio in bars], color=colours, height=0.7)
+    axes.barh(places, [ratio - 1 for *_, ratio in bars], left=1, color=colours, height=0.7)
     for place, (*_, ratio) in zip(places, bars, strict=True):
-        axes.text(ratio, place, f" {ratio_text(ratio)}", va="center", fontsize=8)
+        axes.text(max(ratio, 1), place, f" {ratio_text(ratio)}", va="center", fontsize=8)
     labels = [f"{work}, {BESIDE.get(kind, 'same work')}" for work, kind, _ in bars]
     axes.set_yticks(places, labels, fontsize=8, parse_math=False)
     axes.set_xscale("log")
