@@ -164,6 +164,7 @@ def measure(
         for name, forms in WAYS.items():
             try:
                 mine = ours(forms[isinstance(work, Convolution)], work, threads)
+                mine.call()
             except QsdkError as error:
                 missing[name] = str(error)
                 continue

@@ -113,6 +113,7 @@ def run_case(
         warnings.simplefilter("ignore")  # those of the peers
         try:
             mine = ours(form, work, threads)
+            mine.call()
         except QsdkError as error:
             return Result(case=case, ours=None, reason=str(error))
         calls: Calls = {(OURS, mine.name, SAME): mine.call}

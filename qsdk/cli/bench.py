@@ -73,9 +73,12 @@ def command(
 def _check(operation: str | None, model: Path | None, quick: bool, options: dict[str, Any]) -> None:
     if model is None and (options["data"] or options["batch"]):
         raise click.UsageError("--data and --batch go with --advise MODEL")
-    if model is not None and (operation or options["shapes"] or quick or options["report_file"]):
-        raise click.UsageError("--advise takes the shapes of MODEL: leave OPERATION, --shape, "
-                               "--quick and --report out")  # fmt: skip
+    others = (operation, options["shapes"], quick, options["report_file"], options["markdown"])
+    if model is not None and any(others):
+        raise click.UsageError(
+            "--advise takes the shapes of MODEL and prints one table: "
+            "leave OPERATION, --shape, --quick, --markdown and --report out"
+        )
 
 
 def _measure(

@@ -21,7 +21,7 @@ VERBS = {
     "list": ("list_", "Everything registered, with its distribution, version and health."),
     "describe": ("describe", "Options of a quantizer, observer, ...: types, defaults, limits."),
     "check": ("check", "The contract kit: does a plugin keep its promises?"),
-    "bench": ("bench", "Kernels beside numpy and the libraries that are installed, as ratios."),
+    "bench": ("bench", "Kernels beside numpy and the libraries installed, as ratios."),
     "doctor": ("doctor", "Health of the installation, the C extension and every plugin."),
     "demo": ("demo", "The main job on a network that ships with qsdk, in seconds."),
 }
