@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 
 import numpy as np
 import pytest
@@ -215,3 +216,42 @@ def test_layers_in_turn_are_packed_apart():
     mine = ours(form, Product(1, 2, 3), 1)
     results = [mine.call() for _ in range(4)]
     assert all(np.array_equal(results[0], result) for result in results)
+
+
+@pytest.fixture
+def results_of(monkeypatch):
+    """What onnxruntime wrote into the memory that a call was bound to."""
+    onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    made = []
+
+    class Recorded(onnxruntime.OrtValue):
+        @staticmethod
+        def ortvalue_from_shape_and_type(*words):
+            made.append(onnxruntime.OrtValue.ortvalue_from_shape_and_type(*words))
+            return made[-1]
+
+    recorder = type("recorder", (), {"__getattr__": lambda self, name: getattr(onnxruntime, name)})
+    module = recorder()
+    module.OrtValue = Recorded
+    monkeypatch.setitem(sys.modules, "onnxruntime", module)
+
+    def results(candidates):
+        for candidate in candidates:
+            candidate.build()()
+            yield candidate.name, made[-1].numpy()
+
+    return results
+
+
+def test_onnxruntime_does_the_work_itself(results_of):
+    work = Product(5, 33, 64)
+    exact = work.x.astype(np.float64) @ work.w.T
+    ((_, product),) = results_of(Onnxruntime(1).product(work))
+    np.testing.assert_allclose(product, exact, atol=1e-4)
+    sums = dict(results_of(Onnxruntime(1).int8(work, "int32")))["MatMulInteger"]
+    assert np.array_equal(sums, (work.codes_x.astype(np.int64) - 64) @ work.codes_w)
+    image = Convolution.square(2, 8, 9, 6, 3, stride=2)
+    ((_, conv),) = results_of(Onnxruntime(1).convolution(image))
+    for is_static in (True, False):
+        ((_, coded),) = results_of(Onnxruntime(1).int8_convolution(image, is_static))
+        assert np.abs(coded - conv).max() < 0.05 * np.abs(conv).max()

@@ -16,7 +16,7 @@ from qsdk.errors import QsdkError
 
 OURS = "qsdk"
 Calls = dict[tuple[str, str, str], Call]  # (library, name, kind)
-REST_S = 0.005  # with several threads: those of the last one spin for about so long
+REST_S = 0.02  # with several threads: those of the call before spin for some of it
 
 
 @attrs.frozen

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 
-VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+COUNTS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+SPIN = "KMP_BLOCKTIME"  # ms that MKL's threads spin after a call, by default 200: into all others
 NUMPY_IS_FREE = (
     "numpy was there before the limit on threads and takes as many as it likes; "
     "type: pip install 'qsdk[bench]'"
@@ -18,9 +19,10 @@ NUMPY_IS_FREE = (
 @contextlib.contextmanager
 def limited_to(count: int) -> Iterator[list[str]]:
     """Hold libraries to ``count`` threads; gives notes on those that cannot be held."""
-    before = {name: os.environ.get(name) for name in VARIABLES}
+    before = {name: os.environ.get(name) for name in (*COUNTS, SPIN)}
     is_early = "numpy" not in sys.modules
-    os.environ.update(dict.fromkeys(VARIABLES, str(count)))
+    os.environ.update(dict.fromkeys(COUNTS, str(count)))
+    os.environ.setdefault(SPIN, "1")
     try:
         if find_spec("threadpoolctl") is not None:
             import threadpoolctl

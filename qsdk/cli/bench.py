@@ -138,20 +138,20 @@ def _show(
     from qsdk.bench import tables
 
     if markdown:
-        output.say(f"`{_command()}`\n")
+        output.say(f"# What was measured\n\nThis page is what `{_command()}` printed.\n")
     for line in machine.lines():
         output.say(f"- {line}" if markdown else line)
     for title, group in tables.groups(results).items():
         heads, rows = tables.table(group)
         if rows:
-            output.say(f"\n**{title}**\n" if markdown else f"\n{title}, best of {rounds}")
+            output.say(f"\n## {title}\n" if markdown else f"\n{title}, best of {rounds}")
             if markdown:
                 output.say(tables.markdown(heads, rows))
             else:
                 output.table(heads, rows)
     output.say()
     for line in (*tables.skipped(results), *tables.notes(results)):
-        output.say(f"\n{line}" if markdown else line)
+        output.say(f"- {line}" if markdown else line)
 
 
 def _command() -> str:

@@ -115,9 +115,9 @@ class Onnxruntime(Peer):
             "scale_x": single(0.04),
             "zero_x": np.array(128, np.uint8),
             "w": _codes(work),
-            "scale_w": np.full(work.out, 0.03, np.float32),
+            "scale_w": np.full(work.out, 0.04, np.float32),
             "zero_w": np.zeros(work.out, np.int8),
-            "scale_y": single(0.1),
+            "scale_y": single(work.out_scale),
             "zero_y": np.array(128, np.uint8),
         }
         nodes = [
@@ -130,7 +130,7 @@ class Onnxruntime(Peer):
     def _conv_integer(self, work: Convolution) -> Call:
         constants: Constants = {
             "w": _codes(work),
-            "scale_w": single(0.03),
+            "scale_w": single(0.04),
             "zero_w": np.array(0, np.int8),
         }
         nodes = [
@@ -202,7 +202,7 @@ def _model(
 
 
 def _codes(work: Convolution) -> NDArray[np.int8]:
-    codes: NDArray[np.int8] = np.clip(np.rint(work.w / single(0.03)), -64, 63).astype(np.int8)
+    codes: NDArray[np.int8] = np.clip(np.rint(work.w / single(0.04)), -127, 127).astype(np.int8)
     return codes
 
 

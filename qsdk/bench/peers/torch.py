@@ -138,7 +138,7 @@ class Torch(Peer):
         def call() -> Any:
             torch.backends.quantized.engine = engine
             codes_x = torch.quantize_per_tensor(x, 0.04, 128, torch.quint8)
-            return ops.conv2d(codes_x, packed, 0.1, 128).dequantize()
+            return ops.conv2d(codes_x, packed, work.out_scale, 128).dequantize()
 
         return call
 
