@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from qsdk import native
 from qsdk.interfaces import Conv, Kernel, Operation, Prepared, most_threads
+from qsdk_plugins.kernels.instruction_sets import NativeKernel
 from qsdk_plugins.kernels.linear_int8 import aligned, input_fields, output_fields, result_arrays
 from qsdk_plugins.kernels.linear_int8_reference import CODED, OUTPUTS, overflow, steps_and_scale
-from qsdk_plugins.kernels.instruction_sets import NativeKernel
 from qsdk_plugins.kernels.native_prepared import ALIGNMENT
 
 REMEMBERED = 64  # sizes of images that a layer is prepared for at the same time

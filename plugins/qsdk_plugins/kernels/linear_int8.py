@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 import qsdk
 from qsdk import native
 from qsdk.interfaces import InputForm, Operation, Prepared
+from qsdk_plugins.kernels.instruction_sets import NativeKernel
 from qsdk_plugins.kernels.linear_int8_reference import (
     CODED,
     OUTPUTS,
@@ -18,7 +19,6 @@ from qsdk_plugins.kernels.linear_int8_reference import (
     overflow,
     steps_and_scale,
 )
-from qsdk_plugins.kernels.instruction_sets import NativeKernel
 from qsdk_plugins.kernels.native_prepared import NativePrepared
 
 LANES = 16  # outputs of a block of packed weights
@@ -107,7 +107,10 @@ class PackedLayer:
         codes, zeros = signed_codes(operation.weight)
         outputs, inputs = codes.shape
         weights = aligned(lib.qsdk_linear_int8_packed_bytes(inputs, outputs))
-        sums, start = per_output(np.zeros(outputs, np.int32)), per_output(np.zeros(outputs, np.int32))
+        sums, start = (
+            per_output(np.zeros(outputs, np.int32)),
+            per_output(np.zeros(outputs, np.int32)),
+        )
         arrays = {
             "weights": weights, "sums": sums, "start": start, "zeros": per_output(zeros),
             **result_arrays(operation),
