@@ -71,7 +71,7 @@ AVX512 static inline __mmask16 first_avx512(size_t n)
     return n < 16 ? (__mmask16)((1u << n) - 1) : (__mmask16)0xFFFF;
 }
 
-AVX512 __attribute__((noinline)) static int64_t outside_row_avx512(const float *x, size_t n,
+AVX512 __attribute__((noinline)) static int64_t outside_sum_avx512(const float *x, size_t n,
                                                                    const struct grid *grid)
 {
     int64_t sum = 0;
@@ -86,18 +86,21 @@ AVX512 static int64_t round_row_avx512(const float *x, size_t n, const struct gr
                                        int32_t zero_point, int32_t *shifted, uint8_t *codes)
 {
     const __m512i zero_points = _mm512_set1_epi8((char)zero_point);
-    __m512i sums = _mm512_setzero_si512(), outside = sums;
+    __m512i sums = _mm512_setzero_si512();
+    int64_t far = 0;
     const __m512i even = _mm512_setr_epi32( /* byte 0 of each lane of two registers */
         0x0C080400, 0x1C181410, 0x2C282420, 0x3C383430, 0x4C484440, 0x5C585450, 0x6C686460,
         0x7C787470, 0, 0, 0, 0, 0, 0, 0, 0);
     size_t i = 0;
     for (; i + 64 <= n; i += 64) {
-        __m512i steps[4], error;
+        __m512i steps[4], error, outside = _mm512_setzero_si512();
         for (int k = 0; k < 4; k++) {
             steps[k] = round_avx512(_mm512_loadu_ps(x + i + 16 * k), grid, &error, &outside);
             sums = _mm512_add_epi32(sums, error);
             _mm512_storeu_si512(shifted + i + 16 * k, error);
         }
+        if (_mm512_test_epi32_mask(outside, outside))
+            far += outside_sum_avx512(x + i, 64, grid);
         const __m512i low = _mm512_permutex2var_epi8(steps[0], even, steps[1]);
         const __m512i high = _mm512_permutex2var_epi8(steps[2], even, steps[3]);
         const __m512i bytes = _mm512_inserti64x4(low, _mm512_castsi512_si256(high), 1);
@@ -105,7 +108,7 @@ AVX512 static int64_t round_row_avx512(const float *x, size_t n, const struct gr
     }
     for (; i < n; i += 16) {
         const __mmask16 some = first_avx512(n - i);
-        __m512i error;
+        __m512i error, outside = _mm512_setzero_si512();
         const __m512i steps =
             round_avx512(_mm512_maskz_loadu_ps(some, x + i), grid, &error, &outside);
         sums = _mm512_add_epi32(sums, error);
@@ -113,10 +116,11 @@ AVX512 static int64_t round_row_avx512(const float *x, size_t n, const struct gr
         _mm_mask_storeu_epi8(codes + i, some,
                              _mm_add_epi8(_mm512_cvtepi32_epi8(steps),
                                           _mm512_castsi512_si128(zero_points)));
+        if (_mm512_test_epi32_mask(outside, outside))
+            far += outside_sum_avx512(x + i, n - i < 16 ? n - i : 16, grid);
     }
     const int32_t added = (int32_t)((uint32_t)ZERO * (uint32_t)(i / 16));
-    const int64_t sum = sum_avx512(_mm512_sub_epi32(sums, _mm512_set1_epi32(added)));
-    return _mm512_test_epi32_mask(outside, outside) ? sum + outside_row_avx512(x, n, grid) : sum;
+    return far + sum_avx512(_mm512_sub_epi32(sums, _mm512_set1_epi32(added)));
 }
 
 AVX512 static int64_t round_long_avx512(const float *x, size_t n, const struct grid *grid,
@@ -136,27 +140,37 @@ static inline size_t wanted_avx512(int64_t sum)
     return (size_t)((size + ONE / 2 - 1 + (size >> 20) % 2) >> 20);
 }
 
+/* Whose rank is above the threshold, of 64 values or the first n: shifted ^ sign counts from
+ * ZERO ^ sign, upwards. */
+AVX512 static inline uint64_t above_avx512(const int32_t *shifted, size_t n, __m512i sign,
+                                           __m512i threshold)
+{
+    uint64_t above = 0;
+    for (size_t i = 0; i < 64; i += 16) {
+        if (n < 64 && n <= i)
+            break;
+        const __mmask16 some = n < 64 ? first_avx512(n - i) : (__mmask16)0xFFFF;
+        const __m512i value =
+            _mm512_xor_si512(_mm512_maskz_loadu_epi32(some, shifted + i), sign);
+        above |= (uint64_t)_mm512_mask_cmpgt_epi32_mask(some, value, threshold) << i;
+    }
+    return above;
+}
+
 /* Positions in order of the values whose rank is above the threshold. Stops past HITS. */
 AVX512 static size_t find_above_avx512(const int32_t *shifted, size_t n, int32_t sign,
                                        int32_t threshold, uint32_t *hits)
 {
-    /* shifted ^ sign counts from ZERO ^ sign, upwards; a negation is ~ and one more. */
     const __m512i signs = _mm512_set1_epi32(sign);
-    const __m512i above = _mm512_set1_epi32((ZERO ^ sign) + threshold);
+    const __m512i limit = _mm512_set1_epi32((ZERO ^ sign) + threshold);
     size_t found = 0;
     for (size_t i = 0; i < n; i += 64) {
-        uint64_t passed = 0;
-        for (size_t k = 0; k < 64 && i + k < n; k += 16) {
-            const __m512i value =
-                _mm512_maskz_loadu_epi32(first_avx512(n - i - k), shifted + i + k);
-            const __mmask16 some = _mm512_mask_cmpgt_epi32_mask(
-                first_avx512(n - i - k), _mm512_xor_si512(value, signs), above);
-            passed |= (uint64_t)some << k;
-        }
-        for (; passed; passed &= passed - 1) {
+        uint64_t above = n - i < 64 ? above_avx512(shifted + i, n - i, signs, limit)
+                                    : above_avx512(shifted + i, 64, signs, limit);
+        for (; above; above &= above - 1) {
             if (found == HITS)
                 return HITS + 1;
-            hits[found++] = (uint32_t)(i + (size_t)__builtin_ctzll(passed));
+            hits[found++] = (uint32_t)(i + (size_t)__builtin_ctzll(above));
         }
     }
     return found;
@@ -166,14 +180,10 @@ AVX512 static size_t count_above_avx512(const int32_t *shifted, size_t n, int32_
                                         int32_t threshold)
 {
     const __m512i signs = _mm512_set1_epi32(sign);
-    const __m512i above = _mm512_set1_epi32((ZERO ^ sign) + threshold);
+    const __m512i limit = _mm512_set1_epi32((ZERO ^ sign) + threshold);
     size_t count = 0;
-    for (size_t i = 0; i < n; i += 16) {
-        const __mmask16 some = first_avx512(n - i);
-        const __m512i value = _mm512_maskz_loadu_epi32(some, shifted + i);
-        count += (size_t)__builtin_popcount(_mm512_mask_cmpgt_epi32_mask(
-            some, _mm512_xor_si512(value, signs), above));
-    }
+    for (size_t i = 0; i < n; i += 64)
+        count += (size_t)__builtin_popcountll(above_avx512(shifted + i, n - i, signs, limit));
     return count;
 }
 
@@ -181,16 +191,6 @@ static inline void move_avx512(uint8_t *codes, const int32_t *place, size_t i, i
 {
     uint8_t *code = codes + (place ? (size_t)place[i] : i);
     *code = (uint8_t)(*code + (sign < 0 ? 1 : -1));
-}
-
-/* The largest key below another, of up to 16 * count keys; 0 if there is none. */
-AVX512 static inline int32_t next_below_avx512(const __m512i *keys, size_t count, int32_t key)
-{
-    const __m512i minus = _mm512_set1_epi32(-key);
-    __m512i best = minus; /* key - `key` wraps for smaller keys: the larger, the closer */
-    for (size_t i = 0; i < count; i++)
-        best = _mm512_max_epu32(best, _mm512_add_epi32(keys[i], minus));
-    return (int32_t)_mm512_reduce_max_epu32(best) + key;
 }
 
 /* Moves the largest `wanted` of at most HITS values. */
@@ -203,15 +203,21 @@ AVX512 static void move_largest_avx512(const int32_t *shifted, const int32_t *pl
         const int32_t error = shifted[hits[h]] - ZERO;
         key[h] = (sign < 0 ? -error : error) * HITS + (HITS - 1 - (int32_t)h);
     }
-    __m512i keys[HITS / 16];
-    for (size_t i = 0; i < HITS / 16; i++)
-        keys[i] = _mm512_load_si512(key + 16 * i);
-    int32_t last = INT32_MAX;
-    for (size_t m = 0; m < wanted; m++)
-        last = next_below_avx512(keys, (found + 15) / 16, last);
-    for (size_t h = 0; h < found; h++)
-        if (key[h] >= last)
-            move_avx512(codes, place, hits[h], sign);
+    const size_t registers = (found + 15) / 16;
+    __m512i larger[HITS / 16]; /* how many keys are larger */
+    for (size_t i = 0; i < registers; i++) {
+        const __m512i keys = _mm512_load_si512(key + 16 * i);
+        larger[i] = _mm512_setzero_si512();
+        for (size_t h = 0; h < found; h++)
+            larger[i] = _mm512_mask_sub_epi32(
+                larger[i], _mm512_cmpgt_epi32_mask(_mm512_set1_epi32(key[h]), keys), larger[i],
+                _mm512_set1_epi32(-1));
+    }
+    for (size_t i = 0; i < registers; i++) {
+        unsigned move = _mm512_cmplt_epi32_mask(larger[i], _mm512_set1_epi32((int32_t)wanted));
+        for (move &= first_avx512(found - 16 * i); move; move &= move - 1)
+            move_avx512(codes, place, hits[16 * i + (size_t)__builtin_ctz(move)], sign);
+    }
 }
 
 static void move_many_avx512(const int32_t *shifted, const int32_t *place, size_t n, int32_t sign,
@@ -481,6 +487,16 @@ AVX512 static void row9_avx512(const float *x, size_t kernels, const struct grid
     if (stage_c)
         flip_row_avx512(scratch, place, kernels, sum, ONE, kernels > HITS ? ONE * 7 / 16 : ONE,
                         codes);
+}
+
+/* The largest key below another, of up to 16 * count keys; 0 if there is none. */
+AVX512 static inline int32_t next_below_avx512(const __m512i *keys, size_t count, int32_t key)
+{
+    const __m512i minus = _mm512_set1_epi32(-key);
+    __m512i best = minus; /* key - `key` wraps for smaller keys: the larger, the closer */
+    for (size_t i = 0; i < count; i++)
+        best = _mm512_max_epu32(best, _mm512_add_epi32(keys[i], minus));
+    return (int32_t)_mm512_reduce_max_epu32(best) + key;
 }
 
 /* Stage K on one kernel; returns the sum of errors that is left. */
