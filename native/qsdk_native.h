@@ -16,6 +16,7 @@
 #ifndef QSDK_NATIVE_H
 #define QSDK_NATIVE_H
 
+#include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,6 +31,11 @@ void qsdk_pack_portable(const uint8_t *codes, size_t n, int bits, uint8_t *packe
  * untouched when bits is not 1 to 8 or packed_bytes is too small. Reads no byte it does not need. */
 int qsdk_unpack_portable(const uint8_t *packed, size_t packed_bytes, size_t n, int bits,
                          int is_signed, uint8_t *codes);
+
+/* low[rows] and high[rows]: the least and the greatest value of each row, never -0; infinity and
+ * minus infinity if length is 0. Returns 1 if all values are finite, else 0, and then the ends of a
+ * row with NaN in it are not said. */
+int qsdk_range_rows_portable(const float *x, size_t rows, size_t length, float *low, float *high);
 
 /* codes[rows * length]: round to nearest. */
 void qsdk_quantize_rows_portable(const float *x, size_t rows, size_t length, const float *scale,
@@ -65,6 +71,8 @@ void qsdk_squant_portable(const float *x, size_t rows, size_t kernels, size_t ke
                           const float *scale, const int32_t *zero_point, int32_t qmin,
                           int32_t qmax, int stage_k, int stage_c, int32_t *error, uint8_t *codes);
 /* [/cffi] */
+
+#define QSDK_INFINITY ((float)INFINITY)
 
 /* How far outside the grid, in steps, a value counts. */
 #define QSDK_REACH 0x1p10f
