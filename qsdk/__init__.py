@@ -25,14 +25,26 @@ if TYPE_CHECKING:
     from qsdk.encodings import Affine as Affine
     from qsdk.encodings import Encoding as Encoding
     from qsdk.errors import QsdkError as QsdkError
+    from qsdk.fixed_point import clip_codes as clip_codes
+    from qsdk.fixed_point import fixed_multiplier as fixed_multiplier
+    from qsdk.fixed_point import requantize as requantize
     from qsdk.hookspecs import hookimpl as hookimpl
+    from qsdk.interfaces import Activations as Activations
     from qsdk.interfaces import Adapter as Adapter
     from qsdk.interfaces import AffineQuantizer as AffineQuantizer
     from qsdk.interfaces import Capabilities as Capabilities
+    from qsdk.interfaces import Conv as Conv
+    from qsdk.interfaces import Kernel as Kernel
     from qsdk.interfaces import Layer as Layer
+    from qsdk.interfaces import Linear as Linear
     from qsdk.interfaces import Model as Model
     from qsdk.interfaces import Observer as Observer
+    from qsdk.interfaces import Operation as Operation
+    from qsdk.interfaces import Output as Output
+    from qsdk.interfaces import Prepared as Prepared
     from qsdk.interfaces import Quantizer as Quantizer
+    from qsdk.operations import conv as conv
+    from qsdk.operations import linear as linear
     from qsdk.pipeline import Result as Result
     from qsdk.pipeline import load as load
     from qsdk.pipeline import quantize_file as quantize_file
@@ -55,14 +67,26 @@ _HOME = {
     "Affine": "encodings",
     "Encoding": "encodings",
     "QsdkError": "errors",
+    "clip_codes": "fixed_point",
+    "fixed_multiplier": "fixed_point",
+    "requantize": "fixed_point",
     "hookimpl": "hookspecs",
+    "Activations": "interfaces",
     "Adapter": "interfaces",
     "AffineQuantizer": "interfaces",
     "Capabilities": "interfaces",
+    "Conv": "interfaces",
+    "Kernel": "interfaces",
     "Layer": "interfaces",
+    "Linear": "interfaces",
     "Model": "interfaces",
     "Observer": "interfaces",
+    "Operation": "interfaces",
+    "Output": "interfaces",
+    "Prepared": "interfaces",
     "Quantizer": "interfaces",
+    "conv": "operations",
+    "linear": "operations",
     "Result": "pipeline",
     "load": "pipeline",
     "quantize_file": "pipeline",

@@ -93,6 +93,10 @@ class NativeError(QsdkError, RuntimeError):
     """The C extension was asked for and is not there, or was handed an array it cannot take."""
 
 
+class KernelError(QsdkError, RuntimeError):
+    """No kernel can run the operation here, or the one asked for cannot."""
+
+
 class QualityError(QsdkError, RuntimeError):
     """The result was written, but misses a limit that the caller set."""
 

@@ -11,7 +11,7 @@ import pluggy
 
 if TYPE_CHECKING:
     from qsdk.encodings import Encoding
-    from qsdk.interfaces import Adapter, Observer, Quantizer
+    from qsdk.interfaces import Adapter, Kernel, Observer, Quantizer
 
 hookspec = pluggy.HookspecMarker("qsdk")
 hookimpl = pluggy.HookimplMarker("qsdk")
@@ -35,3 +35,8 @@ def qsdk_adapters() -> list[type[Adapter]]:  # type: ignore[empty-body]
 @hookspec
 def qsdk_encodings() -> list[type[Encoding]]:  # type: ignore[empty-body]
     """Encoding classes: how quantized arrays are stored."""
+
+
+@hookspec
+def qsdk_kernels() -> list[type[Kernel]]:  # type: ignore[empty-body]
+    """Kernel classes: how an operation runs on an encoding, on one set of CPU features."""

@@ -40,6 +40,24 @@ def reason() -> str:
     return _extension()[1]
 
 
+def library() -> Any:
+    """The compiled module, with its ``ffi`` and ``lib``, for the kernels that are in it.
+
+    Raises NativeError with the reason when there is none to use.
+    """
+    return _native()
+
+
+def cpu_features() -> list[str]:
+    """Names of the CPU features that are there and usable, as ``native/cpu`` finds them."""
+    module = _native()
+    mask = module.lib.qsdk_cpu_features()
+    names: list[str] = []
+    while (name := module.lib.qsdk_cpu_feature_name(len(names))) != module.ffi.NULL:
+        names.append(module.ffi.string(name).decode())
+    return [name for bit, name in enumerate(names) if mask >> bit & 1]
+
+
 def pack(codes: Codes, bits: int) -> NDArray[np.uint8]:
     """The low ``bits`` of every code as a little-endian bit stream, like ONNX INT4 and INT2.
 

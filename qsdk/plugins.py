@@ -23,7 +23,7 @@ import pluggy
 from qsdk import hookspecs
 from qsdk.encodings import Encoding
 from qsdk.errors import PluginError, QsdkError
-from qsdk.interfaces import CONTRACT, Adapter, Observer, Quantizer
+from qsdk.interfaces import CONTRACT, Adapter, Kernel, Observer, Quantizer
 
 GROUP = "qsdk"
 KINDS: dict[str, type[Any]] = {
@@ -31,6 +31,7 @@ KINDS: dict[str, type[Any]] = {
     "observer": Observer,
     "adapter": Adapter,
     "encoding": Encoding,
+    "kernel": Kernel,
 }
 
 

@@ -15,12 +15,12 @@ PLUGINS = ROOT / "plugins" / "qsdk_plugins"
 
 # Lowest first. A new module joins the layer that its imports allow.
 LAYERS = [
-    {"errors", "native"},
+    {"errors", "native", "cpu"},
     {"scheme"},
-    {"affine", "ranges"},
+    {"affine", "ranges", "fixed_point"},
     {"encodings", "metrics"},
     {"interfaces", "hookspecs"},
-    {"plugins", "registry"},
+    {"plugins", "registry", "quarantine", "dispatch", "operations"},
     {"recipe", "report", "storage", "plan", "pipeline"},
     {"testing", "cli", "html_report", "demo", "__main__"},
 ]

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from qsdk.encodings import Encoding
 from qsdk.errors import DataError, OptionError, SchemeError
 from qsdk.interfaces.model import Layer
+from qsdk.interfaces.operation import Activations
 from qsdk.scheme import Granularity, Scheme, Slices
 
 CONTRACT = 1  # raised when an interface changes its meaning
@@ -115,6 +116,13 @@ class Quantizer(abc.ABC):
         refusal = self.capabilities.refusal(self.scheme)
         if refusal:
             raise SchemeError(f"{self.name} {refusal}")
+
+    def activations(self) -> Activations:
+        """The same method applied to the input of a layer, inside the call of its kernel.
+
+        Raises OptionError where there is none.
+        """
+        raise OptionError(f"{self.name} quantizes weights; no kernel applies it to activations")
 
     @abc.abstractmethod
     def quantize(self, weight: ArrayLike, *, layer: Layer | None = None) -> Encoding:

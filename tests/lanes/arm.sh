@@ -32,15 +32,20 @@ recipe.emit_c_code("_native.c")
 print(*recipe._assigned_source[3]["extra_compile_args"])
 PYTHON
 read -ra flags < <(tail -n 1 "$WORK/flags")
+mapfile -t includes < <(printf -- '-I%s\n' native native/*/)
 
 for function in $(grep -oE '_cffi_d_qsdk_\w+' _native.c | sed 's/_cffi_d_//' | sort -u); do
-    grep -qF "$function(" "$LANES/driver.c" || fail "tests/lanes/driver.c does not try $function"
+    grep -qF "$function(" "$LANES"/drivers/*.[ch] || fail "no driver in tests/lanes/drivers tries $function"
 done
-$GCC "${flags[@]}" -Wall -Wextra -static -Inative native/*/*.c "$LANES/driver.c" -lm -o "$WORK/driver"
-for cpu in "${CPUS[@]}"; do
-    start=$SECONDS
-    said=$(qemu-aarch64 -cpu "$cpu" "$WORK/driver") || fail "the driver on $cpu: $said"
-    echo "driver on $cpu: $said, $((SECONDS - start)) s"
+for driver in "$LANES"/drivers/*.c; do
+    name=$(basename "$driver" .c)
+    $GCC "${flags[@]}" -Wall -Wextra -static "${includes[@]}" -I"$LANES/drivers" native/*/*.c "$driver" \
+        -lm -o "$WORK/driver-$name"
+    for cpu in "${CPUS[@]}"; do
+        start=$SECONDS
+        said=$(qemu-aarch64 -cpu "$cpu" "$WORK/driver-$name") || fail "driver $name on $cpu: $said"
+        echo "driver $name on $cpu: ${said//$'\n'/; }, $((SECONDS - start)) s"
+    done
 done
 
 # Debian's Python for arm64, of the version that runs this.
@@ -69,7 +74,7 @@ done
     "$WORK"/qsdk-*-py3-none-any.whl pytest
 include=$root/usr/include
 $GCC "${flags[@]}" -shared -fPIC -DPy_LIMITED_API=0x030b0000 -I"$include/python$version" -I"$include" \
-    -Inative _native.c native/*/*.c -o "$site/qsdk/_native.abi3.so"
+    "${includes[@]}" _native.c native/*/*.c -o "$site/qsdk/_native.abi3.so"
 "$PYTHON" "$LANES/scan.py" --objdump aarch64-linux-gnu-objdump "$site/qsdk/_native.abi3.so" ||
     fail "the extension needs more than ARMv8.0"
 

@@ -1,53 +1,12 @@
-/* Every function of native/ on seeded inputs, against plain slow oracles in this file.
- *
- * Static and free of Python, so that it runs under an emulator of any CPU. Each buffer ends at a
- * page that nobody may touch: one byte too far is a crash. Prints the inputs tried and wrong. */
-#define _GNU_SOURCE
+/* Rounding, packing and SQuant on seeded inputs, against plain slow oracles in this file. */
+#include "driver.h"
 #include "qsdk_native.h"
 
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
 
 #define ROWS 3
 #define LONGEST 512
-#define PAGE ((size_t)1 << 16) /* no system has larger ones */
 #define ONE ((int64_t)1 << 20)
-
-static size_t inputs, wrong;
-
-static void expect(int right, const char *what, long a, long b, long c)
-{
-    inputs++;
-    if (!right && wrong++ < 20)
-        printf("wrong: %s %ld %ld %ld\n", what, a, b, c);
-}
-
-/* bytes that end where a forbidden page begins; buffer number `which` is used anew by each call. */
-static void *guarded(int which, size_t bytes)
-{
-    static char *buffers[8];
-    if (!buffers[which]) {
-        buffers[which] = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-                              -1, 0);
-        if (buffers[which] == MAP_FAILED || mprotect(buffers[which] + PAGE, PAGE, PROT_NONE))
-            exit(2);
-    }
-    memset(buffers[which], 0x55, PAGE);
-    return buffers[which] + PAGE - bytes;
-}
-
-static uint64_t state;
-
-static uint32_t draw(uint32_t below) /* splitmix64 */
-{
-    uint64_t z = state += 0x9e3779b97f4a7c15u;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return (uint32_t)((z ^ z >> 31) >> 32) % below;
-}
 
 /* Oracles. */
 
@@ -267,6 +226,5 @@ int main(void)
                         for (size_t c = 0; c < 5; c++)
                             try_squant(kind, grids[g], counts[c], sizes[s], stages);
         }
-    printf("inputs %zu, wrong %zu\n", inputs, wrong);
-    return wrong != 0;
+    return summary();
 }

@@ -1,0 +1,141 @@
+"""``linear`` on affine weights and 8-bit input codes, in numpy and 64-bit integers: normative.
+
+acc = sum over k of (codes_x - zero_x) * (codes_w - zero_w)              exact, and fits int32
+y   = float32(acc) * (scale_x * scale_w) + bias, then clip               float32, in this order
+q   = clip(zero_y + requantize(acc + bias / (scale_x * scale_w)))        integers
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+import qsdk
+from qsdk.interfaces import Kernel, Operation, Output, Prepared, code_rows
+
+CODED: frozenset[str] = frozenset({"int8", "uint8", "fixed_int8", "fixed_uint8"})
+OUTPUTS = frozenset({"float32", "int32", "int8", "uint8"})
+
+
+@attrs.frozen(eq=False)
+class Requantizer:
+    """From accumulators of fixed activations to output codes; one entry per output channel.
+
+    bias : int64, in units of the accumulator
+    mantissa, shift : see :func:`qsdk.fixed_multiplier`
+    low, high : the codes that the clipped result lies between
+    """
+
+    bias: NDArray[np.int64]
+    mantissa: NDArray[np.int32]
+    shift: NDArray[np.int32]
+    zero_point: int
+    low: int
+    high: int
+
+    @classmethod
+    def of(cls, operation: Operation, weight_scale: NDArray[np.float32]) -> Requantizer:
+        output = operation.output
+        step = np.float64(np.float32(operation.activations.scale)) * weight_scale
+        bias = np.zeros(len(step)) if operation.bias is None else operation.bias / step
+        mantissa, shift = qsdk.fixed_multiplier(step / np.float32(output.scale))
+        scheme = output.scheme
+        low, high = qsdk.clip_codes(
+            output.clip, output.scale, output.zero_point, scheme.qmin, scheme.qmax
+        )
+        code_bias = np.rint(np.clip(bias, -(2.0**40), 2.0**40)).astype(np.int64)
+        return cls(code_bias, mantissa, shift, output.zero_point, low, high)
+
+    def __call__(self, accumulator: NDArray[np.int64]) -> NDArray[np.int64]:
+        steps = qsdk.requantize(accumulator + self.bias, self.mantissa, self.shift)
+        return np.clip(steps + self.zero_point, self.low, self.high)
+
+
+def worst_accumulator(
+    steps: NDArray[np.int64], operation: Operation, bias: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
+    """The largest magnitude that an accumulator can reach with these weights, per output.
+
+    steps : codes_w - zero_w, (out, k)
+    """
+    activations = operation.activations
+    scheme = activations.scheme
+    if activations.is_fixed:
+        lowest, highest = scheme.qmin - activations.zero_point, scheme.qmax - activations.zero_point
+    else:
+        lowest, highest = (-128, 127) if scheme.signed else (-255, 255)
+    positive, negative = np.maximum(steps, 0).sum(axis=1), np.minimum(steps, 0).sum(axis=1)
+    top = highest * positive + lowest * negative
+    bottom = lowest * positive + highest * negative
+    if bias is not None:
+        top, bottom = top + bias, bottom + bias
+    worst: NDArray[np.int64] = np.maximum(np.abs(top), np.abs(bottom))
+    return worst
+
+
+class LinearInt8Reference(Kernel):
+    """Exact for every affine weight with one scale per tensor or per channel."""
+
+    name = "linear-int8-reference"
+    operation = "linear"
+    encoding = "affine"
+    granularity = frozenset({"per_tensor", "per_channel"})
+    activations: ClassVar[frozenset[str]] = CODED
+    outputs = OUTPUTS
+    backend = "reference"
+    priority = 1
+
+    def prepare(self, operation: Operation, *, threads: int = 0) -> Prepared:
+        return _LinearInt8(self, operation)
+
+
+def steps_and_scale(weight: qsdk.Affine) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """``codes - zero_point`` (out, ...) and one scale per output channel."""
+    channels = weight.shape[0]
+    scale = np.broadcast_to(weight.scale, (channels,)).astype(np.float32)
+    zero = np.broadcast_to(weight.zero_point, (channels,)).astype(np.int64)
+    beside = (1,) * (len(weight.shape) - 1)
+    return weight.codes.astype(np.int64) - zero.reshape(-1, *beside), scale
+
+
+def finish(
+    accumulator: NDArray[np.int64],
+    scale_x: NDArray[np.float32],
+    scale_w: NDArray[np.float32],
+    bias: NDArray[np.float32] | None,
+    output: Output,
+) -> NDArray[np.float32]:
+    """The float result of accumulators (rows, out), in the order that every kernel keeps."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        y = accumulator.astype(np.float32) * (scale_x[:, None] * scale_w)
+        if bias is not None:
+            y = y + bias
+        low, high = (np.float32(end) for end in output.clip)
+        clipped: NDArray[np.float32] = np.minimum(np.maximum(y, low), high)
+        return clipped
+
+
+class _LinearInt8(Prepared):
+    def __init__(self, kernel: Kernel, operation: Operation):
+        super().__init__(kernel, operation)
+        assert isinstance(operation.weight, qsdk.Affine)
+        self._steps, self._scale = steps_and_scale(operation.weight)
+        if operation.output.is_requantized:
+            self._requantizer = Requantizer.of(operation, self._scale)
+
+    def run(self, x: NDArray[Any], out: NDArray[Any]) -> None:
+        rows = code_rows(x.reshape(-1, x.shape[-1]), self.operation.activations)
+        accumulator = rows.steps @ self._steps.T
+        output = self.operation.output
+        if output.form == "float32":
+            y: NDArray[Any] = finish(
+                accumulator, rows.scale, self._scale, self.operation.bias, output
+            )
+        elif output.form == "int32":
+            y = accumulator
+        else:
+            y = self._requantizer(accumulator)
+        out[...] = y.reshape(out.shape)

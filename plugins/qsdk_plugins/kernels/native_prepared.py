@@ -1,0 +1,90 @@
+"""Calling a prepared layer in C with as little Python as can be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from qsdk import native
+from qsdk.interfaces import Kernel, Operation, Prepared, most_threads
+
+ALIGNMENT = 64
+
+
+class NativePrepared(Prepared):
+    """A function of the type ``qsdk_run`` (native/kernel/kernel.h) and a context for it.
+
+    run : the C function
+    contexts : the dtype of an input to the struct that the function gets with it
+    scratch_bytes : what a call on so many rows needs; more rows never need less
+    keep : whatever the contexts point to
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        operation: Operation,
+        *,
+        run: Any,
+        contexts: Mapping[np.dtype[Any], Any],
+        scratch_bytes: Callable[[int], int],
+        keep: object,
+        threads: int,
+    ):
+        super().__init__(kernel, operation)
+        self.function, self.contexts, self.scratch_bytes = run, contexts, scratch_bytes
+        self.threads = threads
+        self._keep = keep
+        self._from_buffer = native.library().ffi.from_buffer
+        self._out_features, self._in_features = operation.weight.shape[:2]
+        self._out_dtype = operation.output.dtype
+        self._pool: list[tuple[int, Any, NDArray[np.uint8]]] = []
+
+    def __call__(self, x: ArrayLike, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        # What Prepared does takes longer than a small layer; what fails here, it explains.
+        if type(x) is not np.ndarray:
+            return super().__call__(x, out)
+        context, shape = self.contexts.get(x.dtype), x.shape
+        if context is None or not shape or shape[-1] != self._in_features:
+            return super().__call__(x, out)
+        result = (*shape[:-1], self._out_features)
+        if out is None:
+            out = np.empty(result, self._out_dtype)
+        elif type(out) is not np.ndarray or out.dtype != self._out_dtype or out.shape != result:
+            return super().__call__(x, out)
+        if not x.flags.c_contiguous or not out.flags.carray or not out.size:
+            return super().__call__(x, out)
+        self._call(context, x, out, out.size // self._out_features)
+        return out
+
+    def run(self, x: NDArray[Any], out: NDArray[Any]) -> None:
+        self._call(self.contexts[x.dtype], x, out, out.size // self._out_features)
+
+    def _call(self, context: Any, x: NDArray[Any], out: NDArray[Any], rows: int) -> None:
+        scratch = self._scratch(rows)
+        self.function(
+            context,
+            self._from_buffer(x),
+            rows,
+            self._from_buffer(out),
+            scratch[1],
+            self.threads or most_threads(),
+        )
+        self._pool.append(scratch)
+
+    def _scratch(self, rows: int) -> tuple[int, Any, NDArray[np.uint8]]:
+        """Memory for one call; taken from a pool, because several threads may call at once."""
+        try:
+            scratch = self._pool.pop()
+        except IndexError:
+            pass
+        else:
+            if scratch[0] >= rows:
+                return scratch
+        block = np.empty(self.scratch_bytes(rows) + ALIGNMENT, np.uint8)
+        address = block.ctypes.data
+        ffi = native.library().ffi
+        return rows, ffi.cast("void *", address + -address % ALIGNMENT), block

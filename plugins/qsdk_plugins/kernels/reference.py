@@ -1,0 +1,12 @@
+"""The reference backend: numpy, slow, and what every other kernel must equal."""
+
+from __future__ import annotations
+
+import qsdk
+from qsdk_plugins.kernels.linear_int8_reference import LinearInt8Reference
+from qsdk_plugins.kernels.simulated import SimulatedLinear
+
+
+@qsdk.hookimpl
+def qsdk_kernels() -> list[type[qsdk.Kernel]]:
+    return [SimulatedLinear, LinearInt8Reference]
