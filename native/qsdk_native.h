@@ -24,8 +24,10 @@
 /* The low `bits` (1 to 8) of each code become a little-endian bit stream: code i is bits
  * [i * bits, (i + 1) * bits), bit 0 being the lowest of packed[0]. So 4 bits put the first code
  * into the low nibble, as ONNX INT4 does, and 2 bits are ONNX INT2. packed holds
- * ceil(n * bits / 8) bytes; the bits that the last one has left over are 0. */
-void qsdk_pack_portable(const uint8_t *codes, size_t n, int bits, uint8_t *packed);
+ * ceil(n * bits / 8) bytes; the bits that the last one has left over are 0. Returns the largest
+ * low byte of code - qmin: codes lie on a grid qmin..qmax if that is no more than qmax - qmin. */
+uint8_t qsdk_pack_portable(const uint8_t *codes, size_t n, int bits, uint8_t qmin,
+                           uint8_t *packed);
 
 /* The inverse; is_signed extends the sign of two's complement codes. Returns 0, or 1 with codes
  * untouched when bits is not 1 to 8 or packed_bytes is too small. Reads no byte it does not need. */

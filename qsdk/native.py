@@ -1,8 +1,9 @@
 """The one door to C for qsdk and its built-ins: checks dtype, shape, contiguity.
 
-What each function computes is stated, to the bit, in ``native/qsdk_native.h``. Values are not
-checked: the caller sees to it that arrays are finite, scales positive, zero points on the grid.
-``QSDK_DISABLE_NATIVE=1`` switches C off, at any time.
+What each function computes is stated, to the bit, in ``native/qsdk_native.h``; which instruction
+set computes it makes no difference but the time. Values are not checked: the caller sees to it
+that arrays are finite, scales positive, zero points on the grid.
+``QSDK_DISABLE_NATIVE=1`` switches C off, at any time, and ``QSDK_DISABLE_CPU_FEATURES`` a set.
 """
 
 from __future__ import annotations
@@ -58,6 +59,16 @@ def cpu_features() -> list[str]:
     return [name for bit, name in enumerate(names) if mask >> bit & 1]
 
 
+def array_sets() -> dict[str, frozenset[str]]:
+    """The sets of functions that this build has, the fastest first, and the features each needs."""
+    return {name: features for name, features, _ in _sets(_native())}
+
+
+def array_set() -> str:
+    """Which of them the functions below call: the first whose features may all be used."""
+    return str(_native().ffi.string(_arrays().name).decode())
+
+
 def pack(codes: Codes, bits: int) -> NDArray[np.uint8]:
     """The low ``bits`` of every code as a little-endian bit stream, like ONNX INT4 and INT2.
 
@@ -65,11 +76,16 @@ def pack(codes: Codes, bits: int) -> NDArray[np.uint8]:
     bits : 1 to 8
     Returns uint8, (ceil(count * bits / 8),); the bits left over in the last byte are 0.
     """
+    return pack_above(codes, bits, 0)[0]
+
+
+def pack_above(codes: Codes, bits: int, qmin: int) -> tuple[NDArray[np.uint8], int]:
+    """:func:`pack`, and how far above ``qmin`` codes reach: to 255 where one is below it."""
     _check("codes", codes, (np.int8, np.uint8), "count")
     _check_bits(bits)
     packed = np.empty((codes.size * bits + 7) // 8, np.uint8)
-    _native().lib.qsdk_pack_portable(_pointer(codes), codes.size, bits, _pointer(packed))
-    return packed
+    reach = _arrays().pack(_pointer(codes), codes.size, bits, qmin & 255, _pointer(packed))
+    return packed, reach
 
 
 def unpack(packed: NDArray[np.uint8], count: int, bits: int, signed: bool) -> Codes:
@@ -87,10 +103,24 @@ def unpack(packed: NDArray[np.uint8], count: int, bits: int, signed: bool) -> Co
             f"count is {count}; {packed.size} packed bytes hold 0 to {most} codes of {bits} bits"
         )
     codes = _empty_codes(count, signed)
-    _native().lib.qsdk_unpack_portable(
+    _arrays().unpack(
         _pointer(packed), packed.size, count, bits, signed, _pointer(codes)
     )
     return codes
+
+
+def range_rows(
+    rows: NDArray[np.float32],
+) -> tuple[NDArray[np.float32], NDArray[np.float32], bool]:
+    """The least and the greatest value of each row, and whether all values are finite.
+
+    rows : float32, (rows, length); of no length: the ends are infinity and minus infinity
+    Returns two float32 (rows,). In a row with NaN they may be any two of its other values.
+    """
+    _check("rows", rows, (np.float32,), "rows", "length")
+    low, high = np.empty(len(rows), np.float32), np.empty(len(rows), np.float32)
+    finite = _arrays().range_rows(_pointer(rows), *rows.shape, _pointer(low), _pointer(high))
+    return low, high, bool(finite)
 
 
 def quantize_rows(
@@ -110,7 +140,7 @@ def quantize_rows(
     """
     _check_rows(rows, scale, zero_point, qmin, qmax)
     codes = _empty_codes(rows.shape, qmin < 0)
-    _native().lib.qsdk_quantize_rows_portable(
+    _arrays().quantize_rows(
         _pointer(rows), *rows.shape, _pointer(scale), _pointer(zero_point), qmin, qmax,
         _pointer(codes),
     )  # fmt: skip
@@ -130,7 +160,7 @@ def squared_error_rows(
     """
     _check_rows(rows, scale, zero_point, qmin, qmax)
     error = np.empty(len(rows), np.int64)
-    _native().lib.qsdk_squared_error_rows_portable(
+    _arrays().squared_error_rows(
         _pointer(rows), *rows.shape, _pointer(scale), _pointer(zero_point), qmin, qmax,
         _pointer(error),
     )  # fmt: skip
@@ -162,7 +192,7 @@ def squant(
         )
     codes = _empty_codes(rows.shape, qmin < 0)
     scratch = np.empty(length, np.int32)
-    _native().lib.qsdk_squant_portable(
+    _arrays().squant(
         _pointer(rows), len(rows), length // kernel_size, kernel_size,
         _pointer(scale), _pointer(zero_point), qmin, qmax,
         stage_k, stage_c, _pointer(scratch), _pointer(codes),
@@ -184,6 +214,30 @@ def _native() -> Any:
     if why := reason():
         raise NativeError(f"the C extension is asked for but not available: {why}")
     return _extension()[0]
+
+
+def _arrays() -> Any:
+    """The functions of the set to use."""
+    return _chosen(_native(), os.environ.get("QSDK_DISABLE_CPU_FEATURES", ""))
+
+
+@functools.cache
+def _chosen(module: Any, disabled: str) -> Any:
+    from qsdk import cpu  # which asks this module for what it finds
+
+    usable = cpu.features()
+    return next(functions for _, features, functions in _sets(module) if features <= usable)
+
+
+@functools.cache
+def _sets(module: Any) -> list[tuple[str, frozenset[str], Any]]:
+    found = []
+    while (functions := module.lib.qsdk_arrays(len(found))) != module.ffi.NULL:
+        name, words = (
+            module.ffi.string(text).decode() for text in (functions.name, functions.features)
+        )
+        found.append((name, frozenset(words.split()), functions))
+    return found
 
 
 def _pointer(array: NDArray[Any]) -> Any:

@@ -181,7 +181,8 @@ class Slices:
     def join(self, rows: Sequence[NDArray[Any]]) -> NDArray[Any]:
         """The inverse of :meth:`split`."""
         channels = self.channels_first[0]
-        matrix = np.concatenate([part.reshape(channels, -1) for part in rows], axis=1)
+        parts = [part.reshape(channels, -1) for part in rows]
+        matrix = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
         array = matrix.reshape(self.channels_first)
         return np.ascontiguousarray(np.moveaxis(array, 0, self._axis)).reshape(self.shape)
 

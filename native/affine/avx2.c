@@ -1,8 +1,8 @@
 /* 32 values at a time. Ranges take as long as the reading; rounding is limited by the division,
  * 8 values in about 5 cycles. What is left of a row goes to the portable code. */
-#include "qsdk_native.h"
+#include "arrays.h"
 
-#if defined(__x86_64__) && defined(__GNUC__)
+#ifdef QSDK_X86_ARRAYS
 #include <immintrin.h>
 
 #define AVX2 __attribute__((target("avx2")))

@@ -1,8 +1,8 @@
 /* 64 values at a time. Ranges take as long as the reading; rounding is limited by the division,
  * 16 values in about 10 cycles, and errors by it and the 64-bit sums. */
-#include "qsdk_native.h"
+#include "arrays.h"
 
-#if defined(__x86_64__) && defined(__GNUC__)
+#ifdef QSDK_X86_ARRAYS
 #include <immintrin.h>
 
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi")))

@@ -9,9 +9,9 @@
  * Stage K on 3x3 kernels: one kernel in each lane, its nine values in nine registers. Other kernels
  * lie along the registers. Stage C looks for a threshold that few pass, then for the last of those
  * that move, as stage K does: a key holds error and position, and keys are taken in turn. */
-#include "qsdk_native.h"
+#include "arrays.h"
 
-#if defined(__x86_64__) && defined(__GNUC__)
+#ifdef QSDK_X86_ARRAYS
 #include <immintrin.h>
 
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,bmi,popcnt")))

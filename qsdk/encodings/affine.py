@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from qsdk.affine import dequantize
 from qsdk.encodings.affine_onnx import DEQUANTIZE_AFFINE
 from qsdk.encodings.base import Arrays, Encoding, OnnxFunction, Values
-from qsdk.encodings.packing import pack, packed_size, unpack
+from qsdk.encodings.packing import pack_on_grid, packed_size, unpack
 from qsdk.errors import EncodingError
 from qsdk.scheme import Scheme, Slices
 
@@ -30,6 +30,20 @@ def _check_on_grid(what: str, numbers: NDArray[Any], scheme: Scheme) -> None:
             f"{what} reach [{numbers.min()}, {numbers.max()}] "
             f"but {scheme} holds [{scheme.qmin}, {scheme.qmax}]"
         )
+
+
+def _packed(codes: NDArray[Any], scheme: Scheme, copy: bool) -> NDArray[np.uint8]:
+    if codes.dtype != scheme.dtype:
+        _check_on_grid("codes", codes, scheme)
+        codes, copy = codes.astype(scheme.dtype), False
+    full = scheme.qmax - scheme.qmin == 255  # every byte is a code
+    if full and not copy and codes.flags.c_contiguous:
+        return codes.reshape(-1).view(np.uint8)
+    packed = pack_on_grid(codes, scheme.bits, scheme.qmin, scheme.qmax)
+    if packed is None:
+        _check_on_grid("codes", codes, scheme)
+        raise AssertionError("codes are on and off the grid")
+    return packed
 
 
 def _flag(word: str, value: Any) -> bool:
@@ -73,13 +87,18 @@ class Affine(Encoding):
         scale: NDArray[np.float32],
         zero_point: NDArray[Any],
         scheme: Scheme,
+        *,
+        copy: bool = True,
     ) -> Self:
-        """Pack ``codes``, one integer per value; everything must lie on the grid of ``scheme``."""
+        """Pack ``codes``, one integer per value; everything must lie on the grid of ``scheme``.
+
+        With ``copy=False`` the encoding may keep ``codes`` of 8 bits as they are: whoever made
+        the array gives it away.
+        """
         zero_point = np.asarray(zero_point)
-        _check_on_grid("codes", codes, scheme)
         _check_on_grid("zero_points", zero_point, scheme)
         encoding = cls(
-            pack(codes.astype(scheme.dtype, copy=False), scheme.bits),
+            _packed(codes, scheme, copy),
             np.array(scale, np.float32),
             zero_point.astype(scheme.dtype),
             codes.shape,

@@ -13,8 +13,8 @@ from qsdk.affine import scale_and_zero_point
 from qsdk.encodings import Affine
 from qsdk.errors import OptionError, did_you_mean
 from qsdk.interfaces.model import Layer
-from qsdk.interfaces.quantizer import Quantizer
-from qsdk.ranges import RANGE_RULES, find_range
+from qsdk.interfaces.quantizer import NotFinite, Quantizer, looks_itself
+from qsdk.ranges import RANGE_RULES, extremes, find_range
 from qsdk.scheme import Granularity, Slices
 
 
@@ -42,6 +42,7 @@ class AffineQuantizer(Quantizer):
         super().__attrs_post_init__()
         scale_and_zero_point(0, 0, self.scheme)  # refuses a scheme without an affine grid
 
+    @looks_itself
     def quantize(self, weight: ArrayLike, *, layer: Layer | None = None) -> Affine:
         floats = np.asarray(weight)
         slices = Slices(self.scheme, floats.shape)
@@ -57,15 +58,22 @@ class AffineQuantizer(Quantizer):
             scales.append(scale)
             zeros.append(zero_point)
         return Affine.from_codes(
-            slices.join(codes), slices.join_params(scales), slices.join_params(zeros), self.scheme
+            slices.join(codes),
+            slices.join_params(scales),
+            slices.join_params(zeros),
+            self.scheme,
+            copy=False,
         )
 
     def _grid(self, rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
         """One scale and zero_point per row; per tensor the same for all rows."""
         whole = self.scheme.granularity is Granularity.PER_TENSOR
-        low, high = find_range(
-            rows.reshape(1, -1) if whole else rows, self.scheme, self.range_rule, self.keep_percent
-        )
+        spans = rows.reshape(1, -1) if whole else rows
+        low, high = extremes(spans)
+        if not (np.isfinite(low).all() and np.isfinite(high).all()):
+            raise NotFinite
+        if self.range_rule != "minmax":
+            low, high = find_range(spans, self.scheme, self.range_rule, self.keep_percent)
         scale, zero_point = scale_and_zero_point(low, high, self.scheme)
         if whole:
             return np.repeat(scale, len(rows)), np.repeat(zero_point, len(rows))
@@ -79,7 +87,8 @@ class AffineQuantizer(Quantizer):
         zero_point: NDArray[np.int32],
         kernel_size: int,
     ) -> NDArray[Any]:
-        """Codes of ``rows`` (n, length), which have one scale and zero_point each.
+        """Codes of ``rows`` (n, length), which have one scale and zero_point each: a new array,
+        that the encoding may keep.
 
         ``kernel_size`` neighbours in a row belong to one input channel.
         """
