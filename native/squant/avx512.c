@@ -157,21 +157,27 @@ AVX512 static inline uint64_t above_avx512(const int32_t *shifted, size_t n, __m
     return above;
 }
 
-/* Positions in order of the values whose rank is above the threshold. Stops past HITS. */
+/* The keys of values whose rank is above the threshold: by how much, then after how many others
+ * of the row, in place_bits. Returns how many, or more than HITS; 16 more may be written. */
 AVX512 static size_t find_above_avx512(const int32_t *shifted, size_t n, int32_t sign,
-                                       int32_t threshold, uint32_t *hits)
+                                       int32_t threshold, int place_bits, int32_t *keys)
 {
     const __m512i signs = _mm512_set1_epi32(sign);
-    const __m512i limit = _mm512_set1_epi32((ZERO ^ sign) + threshold);
+    const __m512i limit = _mm512_set1_epi32((ZERO ^ sign) - sign + threshold + sign);
+    __m512i after = _mm512_sub_epi32(
+        _mm512_set1_epi32((1 << place_bits) - 1),
+        _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
     size_t found = 0;
-    for (size_t i = 0; i < n; i += 64) {
-        uint64_t above = n - i < 64 ? above_avx512(shifted + i, n - i, signs, limit)
-                                    : above_avx512(shifted + i, 64, signs, limit);
-        for (; above; above &= above - 1) {
-            if (found == HITS)
-                return HITS + 1;
-            hits[found++] = (uint32_t)(i + (size_t)__builtin_ctzll(above));
-        }
+    for (size_t i = 0; i < n && found <= HITS; i += 16) {
+        const __mmask16 some = first_avx512(n - i);
+        const __m512i value = _mm512_maskz_loadu_epi32(some, shifted + i);
+        const __m512i excess = _mm512_sub_epi32(_mm512_xor_si512(value, signs), limit);
+        const __mmask16 above =
+            _mm512_mask_cmpgt_epi32_mask(some, excess, _mm512_setzero_si512());
+        const __m512i key = _mm512_or_si512(_mm512_slli_epi32(excess, (unsigned)place_bits), after);
+        _mm512_storeu_si512(keys + found, _mm512_maskz_compress_epi32(above, key));
+        found += (size_t)__builtin_popcount(above);
+        after = _mm512_sub_epi32(after, _mm512_set1_epi32(16));
     }
     return found;
 }
@@ -193,31 +199,29 @@ static inline void move_avx512(uint8_t *codes, const int32_t *place, size_t i, i
     *code = (uint8_t)(*code + (sign < 0 ? 1 : -1));
 }
 
-/* Moves the largest `wanted` of at most HITS values. */
-AVX512 static void move_largest_avx512(const int32_t *shifted, const int32_t *place, int32_t sign,
-                                       const uint32_t *hits, size_t found, size_t wanted,
+/* Moves those of at most HITS values whose keys are among the `wanted` largest. */
+AVX512 static void move_largest_avx512(int32_t *keys, size_t found, int place_bits,
+                                       const int32_t *place, int32_t sign, size_t wanted,
                                        uint8_t *codes)
 {
-    int32_t key[HITS] __attribute__((aligned(64))) = {0};
-    for (size_t h = 0; h < found; h++) {
-        const int32_t error = shifted[hits[h]] - ZERO;
-        key[h] = (sign < 0 ? -error : error) * HITS + (HITS - 1 - (int32_t)h);
-    }
-    const size_t registers = (found + 15) / 16;
-    __m512i larger[HITS / 16]; /* how many keys are larger */
-    for (size_t i = 0; i < registers; i++) {
-        const __m512i keys = _mm512_load_si512(key + 16 * i);
-        larger[i] = _mm512_setzero_si512();
+    const __m512i last = _mm512_set1_epi32((1 << place_bits) - 1);
+    int32_t moved[HITS + 16];
+    size_t moving = 0;
+    for (size_t i = 0; i < found; i += 16) {
+        const __m512i some = _mm512_loadu_si512(keys + i);
+        __m512i larger = _mm512_setzero_si512(); /* how many keys are */
         for (size_t h = 0; h < found; h++)
-            larger[i] = _mm512_mask_sub_epi32(
-                larger[i], _mm512_cmpgt_epi32_mask(_mm512_set1_epi32(key[h]), keys), larger[i],
-                _mm512_set1_epi32(-1));
+            larger = _mm512_mask_add_epi32(
+                larger, _mm512_cmpgt_epi32_mask(_mm512_set1_epi32(keys[h]), some), larger,
+                _mm512_set1_epi32(1));
+        const __mmask16 move = _mm512_mask_cmplt_epi32_mask(
+            first_avx512(found - i), larger, _mm512_set1_epi32((int32_t)wanted));
+        const __m512i position = _mm512_andnot_si512(some, last);
+        _mm512_storeu_si512(moved + moving, _mm512_maskz_compress_epi32(move, position));
+        moving += (size_t)__builtin_popcount(move);
     }
-    for (size_t i = 0; i < registers; i++) {
-        unsigned move = _mm512_cmplt_epi32_mask(larger[i], _mm512_set1_epi32((int32_t)wanted));
-        for (move &= first_avx512(found - 16 * i); move; move &= move - 1)
-            move_avx512(codes, place, hits[16 * i + (size_t)__builtin_ctz(move)], sign);
-    }
+    for (size_t m = 0; m < moving; m++)
+        move_avx512(codes, place, (size_t)moved[m], sign);
 }
 
 static void move_many_avx512(const int32_t *shifted, const int32_t *place, size_t n, int32_t sign,
@@ -239,15 +243,16 @@ AVX512 static void flip_row_avx512(const int32_t *shifted, const int32_t *place,
 {
     const int32_t sign = sum < 0 ? -1 : 0;
     size_t wanted = wanted_avx512(sum), above = 0;
-    uint32_t hits[HITS];
+    int32_t keys[HITS + 16];
+    const int place_bits = n > 1 ? 64 - __builtin_clzll(n - 1) : 0;
     int32_t low = 0, high = top; /* `above` ranks, no more than wanted, are > high; more > low */
     while (wanted > above && high - low > 1) {
         const int32_t middle = !gap ? low + (high - low) / 2 : gap < top ? top - gap : 0;
         size_t count = HITS + 1;
-        if (wanted <= HITS / 2)
-            count = find_above_avx512(shifted, n, sign, middle, hits);
+        if (wanted <= HITS / 2 && (int64_t)(top - middle) << place_bits < INT32_MAX)
+            count = find_above_avx512(shifted, n, sign, middle, place_bits, keys);
         if (wanted <= count && count <= HITS) {
-            move_largest_avx512(shifted, place, sign, hits, count, wanted, codes);
+            move_largest_avx512(keys, count, place_bits, place, sign, wanted, codes);
             return;
         }
         if (count > HITS)
