@@ -39,6 +39,11 @@ int qsdk_unpack_portable(const uint8_t *packed, size_t packed_bytes, size_t n, i
  * row with NaN in it are not said. */
 int qsdk_range_rows_portable(const float *x, size_t rows, size_t length, float *low, float *high);
 
+/* scale[rows] and zero_point[rows] of the grids that cover low[rows] to high[rows], finite, and 0:
+ * what scale_and_zero_point in qsdk/affine.py states. */
+void qsdk_grid_rows_portable(const float *low, const float *high, size_t rows, int32_t qmin,
+                             int32_t qmax, int symmetric, float *scale, int32_t *zero_point);
+
 /* codes[rows * length]: round to nearest. */
 void qsdk_quantize_rows_portable(const float *x, size_t rows, size_t length, const float *scale,
                                  const int32_t *zero_point, int32_t qmin, int32_t qmax,

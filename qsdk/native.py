@@ -20,12 +20,14 @@ from qsdk.errors import NativeError
 
 Codes = NDArray[np.int8] | NDArray[np.uint8]
 
+_INT8, _UINT8 = np.dtype(np.int8), np.dtype(np.uint8)
+_INT32, _INT64, _FLOAT32 = np.dtype(np.int32), np.dtype(np.int64), np.dtype(np.float32)
 _C_TYPES = {
-    np.dtype(np.int8): "uint8_t[]",  # C stores the low byte of a code
-    np.dtype(np.uint8): "uint8_t[]",
-    np.dtype(np.int32): "int32_t[]",
-    np.dtype(np.int64): "int64_t[]",
-    np.dtype(np.float32): "float[]",
+    _INT8: "uint8_t[]",  # C stores the low byte of a code
+    _UINT8: "uint8_t[]",
+    _INT32: "int32_t[]",
+    _INT64: "int64_t[]",
+    _FLOAT32: "float[]",
 }
 
 
@@ -81,7 +83,7 @@ def pack(codes: Codes, bits: int) -> NDArray[np.uint8]:
 
 def pack_above(codes: Codes, bits: int, qmin: int) -> tuple[NDArray[np.uint8], int]:
     """:func:`pack`, and how far above ``qmin`` codes reach: to 255 where one is below it."""
-    _check("codes", codes, (np.int8, np.uint8), "count")
+    _check("codes", codes, (_INT8, _UINT8), "count")
     _check_bits(bits)
     packed = np.empty((codes.size * bits + 7) // 8, np.uint8)
     reach = _arrays().pack(_pointer(codes), codes.size, bits, qmin & 255, _pointer(packed))
@@ -95,7 +97,7 @@ def unpack(packed: NDArray[np.uint8], count: int, bits: int, signed: bool) -> Co
     Returns int8 if ``signed`` else uint8, (count,).
     Raises NativeError when ``packed`` is too short for ``count`` codes.
     """
-    _check("packed", packed, (np.uint8,), "nbytes")
+    _check("packed", packed, (_UINT8,), "nbytes")
     _check_bits(bits)
     most = packed.size * 8 // bits
     if not 0 <= count <= most:
@@ -117,10 +119,28 @@ def range_rows(
     rows : float32, (rows, length); of no length: the ends are infinity and minus infinity
     Returns two float32 (rows,). In a row with NaN they may be any two of its other values.
     """
-    _check("rows", rows, (np.float32,), "rows", "length")
+    _check("rows", rows, (_FLOAT32,), "rows", "length")
     low, high = np.empty(len(rows), np.float32), np.empty(len(rows), np.float32)
     finite = _arrays().range_rows(_pointer(rows), *rows.shape, _pointer(low), _pointer(high))
     return low, high, bool(finite)
+
+
+def grid_rows(
+    low: NDArray[np.float32],
+    high: NDArray[np.float32],
+    qmin: int,
+    qmax: int,
+    symmetric: bool,
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """``scale_and_zero_point`` of ranges ``low`` to ``high``, float32 (rows,), finite."""
+    _check("low", low, (_FLOAT32,), "rows")
+    _check("high", high, (_FLOAT32,), len(low))
+    scale, zero_point = np.empty(len(low), np.float32), np.empty(len(low), np.int32)
+    _native().lib.qsdk_grid_rows_portable(
+        _pointer(low), _pointer(high), len(low), qmin, qmax, symmetric,
+        _pointer(scale), _pointer(zero_point),
+    )  # fmt: skip
+    return scale, zero_point
 
 
 def quantize_rows(
@@ -249,20 +269,20 @@ def _empty_codes(shape: int | tuple[int, ...], signed: bool) -> Codes:
     return np.empty(shape, np.int8) if signed else np.empty(shape, np.uint8)
 
 
-def _check(name: str, array: object, dtypes: tuple[type, ...], *shape: int | str) -> None:
+def _check(name: str, array: object, dtypes: tuple[np.dtype[Any], ...], *shape: int | str) -> None:
     """Refuse all but a C-contiguous array of ``shape``, where a word stands for any length."""
     given = f"a {type(array).__name__}"
     if isinstance(array, np.ndarray):
         contiguous = array.flags.c_contiguous
-        fits = len(shape) == array.ndim and all(
-            have == want or isinstance(want, str)
-            for have, want in zip(array.shape, shape, strict=True)
-        )
-        if fits and contiguous and array.dtype in dtypes:
-            return
+        if contiguous and array.dtype in dtypes and len(shape) == array.ndim:
+            for have, want in zip(array.shape, shape, strict=True):
+                if have != want and not isinstance(want, str):
+                    break
+            else:
+                return
         layout = "" if contiguous else ", not C-contiguous"
         given = f"{array.dtype} of shape {array.shape}{layout}"
-    names = " or ".join(dtype.__name__ for dtype in dtypes)
+    names = " or ".join(dtype.name for dtype in dtypes)
     lengths = ", ".join(map(str, shape))
     raise NativeError(f"{name} is {given}; give a C-contiguous {names} array of shape [{lengths}]")
 
@@ -275,8 +295,8 @@ def _check_bits(bits: int) -> None:
 def _check_rows(
     rows: NDArray[Any], scale: object, zero_point: object, qmin: int, qmax: int
 ) -> None:
-    _check("rows", rows, (np.float32,), "rows", "length")
-    _check("scale", scale, (np.float32,), len(rows))
-    _check("zero_point", zero_point, (np.int32,), len(rows))
+    _check("rows", rows, (_FLOAT32,), "rows", "length")
+    _check("scale", scale, (_FLOAT32,), len(rows))
+    _check("zero_point", zero_point, (_INT32,), len(rows))
     if not (-128 <= qmin <= qmax <= 127 or 0 <= qmin <= qmax <= 255):
         raise NativeError(f"the grid is {qmin}..{qmax}; it must lie within -128..127 or 0..255")

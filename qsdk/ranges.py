@@ -26,18 +26,17 @@ SHRINK = np.linspace(1.0, 0.3, 36)  # factors that the MSE search tries on an en
 PASSES = 2  # times that each end is searched while the other is held
 
 
-def extremes(rows: Rows) -> Range:
-    """The least and the greatest value of each row, NaN where it holds one."""
-    if rows.size and native.available():
-        low, high, finite = native.range_rows(np.ascontiguousarray(rows))
-        if finite:
-            return low, high
-    return rows.min(axis=1, initial=np.inf), rows.max(axis=1, initial=-np.inf)
+def extremes(rows: Rows) -> tuple[NDArray[np.float32], NDArray[np.float32], bool]:
+    """The least and the greatest value of each row, and whether all values are finite."""
+    if native.available():
+        return native.range_rows(np.ascontiguousarray(rows))
+    low, high = rows.min(axis=1, initial=np.inf), rows.max(axis=1, initial=-np.inf)
+    return low, high, bool(np.isfinite(rows).all())
 
 
 def minmax(rows: Rows, scheme: Scheme) -> Range:
     """From the lowest to the highest value of the row."""
-    low, high = extremes(rows)
+    low, high, _ = extremes(rows)
     return np.minimum(low, 0), np.maximum(high, 0)
 
 

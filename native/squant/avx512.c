@@ -33,11 +33,10 @@ AVX512 static inline struct grid grid_avx512(float scale, int32_t zero_point, in
     return grid;
 }
 
-/* The steps, in the low byte of each lane. Bits of outside become 1 where x is off the grid. */
-AVX512 static inline __m512i round_avx512(__m512 x, const struct grid *grid, __m512i *shifted,
+/* The steps, in the low byte of each lane. Bits of outside become 1 where u is off the grid. */
+AVX512 static inline __m512i round_avx512(__m512 u, const struct grid *grid, __m512i *shifted,
                                           __m512i *outside)
 {
-    const __m512 u = _mm512_div_ps(x, grid->scale);
     const __m512 held = _mm512_min_ps(_mm512_max_ps(u, grid->low), grid->high);
     *outside = _mm512_ternarylogic_epi32(*outside, _mm512_castps_si512(u),
                                          _mm512_castps_si512(held), 0xF6); /* a | (b ^ c) */
@@ -95,7 +94,8 @@ AVX512 static int64_t round_row_avx512(const float *x, size_t n, const struct gr
     for (; i + 64 <= n; i += 64) {
         __m512i steps[4], error, outside = _mm512_setzero_si512();
         for (int k = 0; k < 4; k++) {
-            steps[k] = round_avx512(_mm512_loadu_ps(x + i + 16 * k), grid, &error, &outside);
+            const __m512 u = _mm512_div_ps(_mm512_loadu_ps(x + i + 16 * k), grid->scale);
+            steps[k] = round_avx512(u, grid, &error, &outside);
             sums = _mm512_add_epi32(sums, error);
             _mm512_storeu_si512(shifted + i + 16 * k, error);
         }
@@ -109,8 +109,8 @@ AVX512 static int64_t round_row_avx512(const float *x, size_t n, const struct gr
     for (; i < n; i += 16) {
         const __mmask16 some = first_avx512(n - i);
         __m512i error, outside = _mm512_setzero_si512();
-        const __m512i steps =
-            round_avx512(_mm512_maskz_loadu_ps(some, x + i), grid, &error, &outside);
+        const __m512 u = _mm512_div_ps(_mm512_maskz_loadu_ps(some, x + i), grid->scale);
+        const __m512i steps = round_avx512(u, grid, &error, &outside);
         sums = _mm512_add_epi32(sums, error);
         _mm512_mask_storeu_epi32(shifted + i, some, error);
         _mm_mask_storeu_epi8(codes + i, some,
@@ -425,19 +425,26 @@ AVX512 static inline struct flips flips9_avx512(const __m512i *keys, __m512i siz
     }
 }
 
-/* Stages E and K on up to 16 kernels of 9. Returns the sum of errors that is left, and for each
+AVX512 static inline void divide9_avx512(const float *x, size_t n, const struct grid *grid,
+                                         __m512 *u)
+{
+    columns9_avx512(x, n, u);
+    for (int j = 0; j < 9; j++)
+        u[j] = _mm512_div_ps(u[j], grid->scale);
+}
+
+/* Stages E and K on up to 16 kernels of 9, x / scale being in u. Returns the sum of errors that is left, and for each
  * kernel the shifted error and the place of its candidate. */
-AVX512 static inline int64_t group9_avx512(const float *x, size_t n, const struct grid *grid,
+AVX512 static inline int64_t group9_avx512(const float *x, const __m512 *u, size_t n,
+                                           const struct grid *grid,
                                            int32_t zero_point, const __m512i *order,
                                            const __mmask64 *ninth, size_t start, int32_t *shifted,
                                            int32_t *place, uint8_t *codes)
 {
-    __m512 column[9];
-    columns9_avx512(x, n, column);
     __m512i steps[9], keys[9], outside = _mm512_setzero_si512();
     __m512i sum = _mm512_set1_epi32((int32_t)(0u - 9u * (uint32_t)ZERO));
     for (int j = 0; j < 9; j++) {
-        steps[j] = round_avx512(column[j], grid, &keys[j], &outside);
+        steps[j] = round_avx512(u[j], grid, &keys[j], &outside);
         sum = _mm512_add_epi32(sum, keys[j]);
     }
     int64_t beyond = 0;
@@ -484,9 +491,14 @@ AVX512 static void row9_avx512(const float *x, size_t kernels, const struct grid
 {
     int32_t *place = scratch + kernels;
     int64_t sum = 0;
+    /* The divisions of the next kernels run beside the integer work on these. */
+    __m512 u[2][9];
+    divide9_avx512(x, 9 * kernels, grid, u[0]);
     for (size_t k = 0; k < kernels; k += 16) {
         const size_t some = kernels - k < 16 ? kernels - k : 16;
-        sum += group9_avx512(x + 9 * k, 9 * some, grid, zero_point, order, ninth, 9 * k,
+        if (k + 16 < kernels)
+            divide9_avx512(x + 9 * (k + 16), 9 * (kernels - k - 16), grid, u[(k / 16 + 1) % 2]);
+        sum += group9_avx512(x + 9 * k, u[k / 16 % 2], 9 * some, grid, zero_point, order, ninth, 9 * k,
                              scratch + k, place + k, codes + 9 * k);
     }
     if (stage_c)

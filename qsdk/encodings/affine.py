@@ -96,7 +96,8 @@ class Affine(Encoding):
         the array gives it away.
         """
         zero_point = np.asarray(zero_point)
-        _check_on_grid("zero_points", zero_point, scheme)
+        if zero_point.dtype != scheme.dtype:
+            _check_on_grid("zero_points", zero_point, scheme)
         encoding = cls(
             _packed(codes, scheme, copy),
             np.array(scale, np.float32),
@@ -170,8 +171,8 @@ class Affine(Encoding):
                     f"{name} of {self.scheme} with shape {self.shape} is {np.dtype(dtype)} "
                     f"{shape}, not {array.dtype} {array.shape}"
                 )
-        sound = np.isfinite(self.scale) & (self.scale > 0)
-        if not sound.all():
+        if self.scale.size and not (self.scale.min() > 0 and self.scale.max() < np.inf):
+            sound = np.isfinite(self.scale) & (self.scale > 0)
             worst = self.scale.flat[int(np.argmin(sound))]
             raise EncodingError(f"a scale is {worst}; scales are finite and above 0")
         _check_on_grid("zero_points", self.zero_point, self.scheme)

@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qsdk.affine import scale_and_zero_point
+from qsdk.affine import grid_rows, scale_and_zero_point
 from qsdk.encodings import Affine
 from qsdk.errors import OptionError, did_you_mean
 from qsdk.interfaces.model import Layer
@@ -69,12 +69,12 @@ class AffineQuantizer(Quantizer):
         """One scale and zero_point per row; per tensor the same for all rows."""
         whole = self.scheme.granularity is Granularity.PER_TENSOR
         spans = rows.reshape(1, -1) if whole else rows
-        low, high = extremes(spans)
-        if not (np.isfinite(low).all() and np.isfinite(high).all()):
+        low, high, finite = extremes(spans)
+        if not finite:
             raise NotFinite
         if self.range_rule != "minmax":
             low, high = find_range(spans, self.scheme, self.range_rule, self.keep_percent)
-        scale, zero_point = scale_and_zero_point(low, high, self.scheme)
+        scale, zero_point = grid_rows(low, high, self.scheme)
         if whole:
             return np.repeat(scale, len(rows)), np.repeat(zero_point, len(rows))
         return scale, zero_point
