@@ -21,7 +21,7 @@ static const struct qsdk_arrays sets[] = {
         .range_rows = qsdk_range_rows_avx2,
         .quantize_rows = qsdk_quantize_rows_avx2,
         .squared_error_rows = qsdk_squared_error_rows_avx2,
-        .squant = qsdk_squant_portable,
+        .squant = qsdk_squant_avx2,
     },
 #endif
     {
