@@ -105,9 +105,7 @@ def unpack(packed: NDArray[np.uint8], count: int, bits: int, signed: bool) -> Co
             f"count is {count}; {packed.size} packed bytes hold 0 to {most} codes of {bits} bits"
         )
     codes = _empty_codes(count, signed)
-    _arrays().unpack(
-        _pointer(packed), packed.size, count, bits, signed, _pointer(codes)
-    )
+    _arrays().unpack(_pointer(packed), packed.size, count, bits, signed, _pointer(codes))
     return codes
 
 
