@@ -249,7 +249,7 @@ def _chosen(module: Any, disabled: str) -> Any:
 
 @functools.cache
 def _sets(module: Any) -> list[tuple[str, frozenset[str], Any]]:
-    found = []
+    found: list[tuple[str, frozenset[str], Any]] = []
     while (functions := module.lib.qsdk_arrays(len(found))) != module.ffi.NULL:
         name, words = (
             module.ffi.string(text).decode() for text in (functions.name, functions.features)
