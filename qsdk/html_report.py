@@ -95,16 +95,17 @@ def _facts(report: Report) -> list[tuple[str, ...]]:
 
 
 def _versions(report: Report) -> list[tuple[str, ...]]:
-    from importlib.metadata import version
+    import numpy as np
 
+    import qsdk
     from qsdk.registry import registry
 
     methods = sorted({layer.method for layer in report.layers})
     found = [(name, registry.find(f"quantizer:{name}").origin) for name in methods]
     return [
-        ("qsdk", version("qsdk")),
+        ("qsdk", qsdk.__version__),
         *found,
-        ("numpy", version("numpy")),
+        ("numpy", np.__version__),
         ("Python", platform.python_version()),
         ("platform", platform.platform()),
     ]

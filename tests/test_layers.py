@@ -15,7 +15,7 @@ PLUGINS = ROOT / "plugins" / "qsdk_plugins"
 
 # Lowest first. A new module joins the layer that its imports allow.
 LAYERS = [
-    {"errors", "native", "cpu"},
+    {"errors", "native", "cpu", "streams"},
     {"scheme"},
     {"affine", "ranges", "fixed_point"},
     {"encodings", "metrics"},

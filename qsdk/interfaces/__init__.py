@@ -3,6 +3,7 @@
 from qsdk.cpu import most_threads
 from qsdk.interfaces.adapter import Adapter
 from qsdk.interfaces.affine_quantizer import AffineQuantizer
+from qsdk.interfaces.ends import Ends
 from qsdk.interfaces.input_codes import InputCodes, code_rows
 from qsdk.interfaces.kernel import Kernel, Prepared
 from qsdk.interfaces.model import Layer, Model
@@ -17,6 +18,7 @@ __all__ = [
     "AffineQuantizer",
     "Capabilities",
     "Conv",
+    "Ends",
     "InputCodes",
     "InputForm",
     "Kernel",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -109,6 +109,13 @@ class Model(abc.ABC):
         metadata : called after the last encoding; what it gives can be read back by ``metadata``
         Returns what the new model's ``notes`` would say.
         """
+
+    def obstacles(self, layers: Collection[str]) -> Sequence[str]:
+        """Why a file cannot be written in which these layers are quantized; asked before any work.
+
+        Only what can be known without reading a weight.
+        """
+        return ()
 
     @abc.abstractmethod
     def with_encodings(
