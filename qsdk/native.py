@@ -204,10 +204,7 @@ def squant(
     """
     _check_rows(rows, scale, zero_point, qmin, qmax)
     length = rows.shape[1]
-    if kernel_size < 1 or length % kernel_size or length >= 2**31:
-        raise NativeError(
-            f"rows have {length} values; give kernels of {kernel_size}, fewer than 2**31 in all"
-        )
+    _check_kernels(length, kernel_size)
     codes = _empty_codes(rows.shape, qmin < 0)
     scratch = np.empty(length, np.int32)
     _arrays().squant(
@@ -216,6 +213,35 @@ def squant(
         stage_k, stage_c, _pointer(scratch), _pointer(codes),
     )  # fmt: skip
     return codes
+
+
+def encode_rows(
+    rows: NDArray[np.float32],
+    kernel_size: int,
+    qmin: int,
+    qmax: int,
+    *,
+    symmetric: bool,
+    stage_k: bool,
+    stage_c: bool,
+) -> tuple[NDArray[np.float32], NDArray[np.int32], Codes] | None:
+    """``range_rows``, ``grid_rows`` and ``squant`` in one, which reads memory once.
+
+    Without stages it is ``quantize_rows``. None if a value is not finite.
+    """
+    _check("rows", rows, (_FLOAT32,), "rows", "length")
+    _check_grid(qmin, qmax)
+    count, length = rows.shape
+    _check_kernels(length, kernel_size)
+    scale, zero_point = np.empty(count, np.float32), np.empty(count, np.int32)
+    codes = _empty_codes(rows.shape, qmin < 0)
+    scratch = np.empty(length, np.int32)
+    finite = _native().lib.qsdk_encode_rows_portable(
+        _arrays(), _pointer(rows), count, length // kernel_size, kernel_size, qmin, qmax,
+        symmetric, stage_k, stage_c, _pointer(scratch),
+        _pointer(scale), _pointer(zero_point), _pointer(codes),
+    )  # fmt: skip
+    return (scale, zero_point, codes) if finite else None
 
 
 @functools.cache
@@ -296,5 +322,16 @@ def _check_rows(
     _check("rows", rows, (_FLOAT32,), "rows", "length")
     _check("scale", scale, (_FLOAT32,), len(rows))
     _check("zero_point", zero_point, (_INT32,), len(rows))
+    _check_grid(qmin, qmax)
+
+
+def _check_kernels(length: int, kernel_size: int) -> None:
+    if kernel_size < 1 or length % kernel_size or length >= 2**31:
+        raise NativeError(
+            f"rows have {length} values; give kernels of {kernel_size}, fewer than 2**31 in all"
+        )
+
+
+def _check_grid(qmin: int, qmax: int) -> None:
     if not (-128 <= qmin <= qmax <= 127 or 0 <= qmin <= qmax <= 255):
         raise NativeError(f"the grid is {qmin}..{qmax}; it must lie within -128..127 or 0..255")

@@ -36,6 +36,14 @@ struct qsdk_arrays {
 
 /* The sets of this platform, the fastest first, "portable" last; then NULL. */
 const struct qsdk_arrays *qsdk_arrays(uint32_t i);
+
+/* range_rows, qsdk_grid_rows and squant in one, of rows of kernels * kernel_size values; without
+ * stages that is quantize_rows. error is the scratch of squant, for one row. Returns 1, or 0 if a
+ * value is not finite, and then what is in scale, zero_point and codes means nothing. */
+int qsdk_encode_rows_portable(const struct qsdk_arrays *set, const float *x, size_t rows,
+                              size_t kernels, size_t kernel_size, int32_t qmin, int32_t qmax,
+                              int symmetric, int stage_k, int stage_c, int32_t *error,
+                              float *scale, int32_t *zero_point, uint8_t *codes);
 /* [/cffi] */
 
 #if defined(__x86_64__) && defined(__GNUC__)

@@ -9,6 +9,7 @@ import attrs
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qsdk import native
 from qsdk.affine import grid_rows, scale_and_zero_point
 from qsdk.encodings import Affine
 from qsdk.errors import OptionError, did_you_mean
@@ -53,8 +54,8 @@ class AffineQuantizer(Quantizer):
             )
         codes, scales, zeros = [], [], []
         for rows in slices.split(floats):
-            scale, zero_point = self._grid(rows)
-            codes.append(self.round(rows, scale, zero_point, slices.kernel_size))
+            scale, zero_point, numbers = self._encode(rows, slices.kernel_size)
+            codes.append(numbers)
             scales.append(scale)
             zeros.append(zero_point)
         return Affine.from_codes(
@@ -64,6 +65,33 @@ class AffineQuantizer(Quantizer):
             self.scheme,
             copy=False,
         )
+
+    def _encode(
+        self, rows: NDArray[np.float32], kernel_size: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[Any]]:
+        """Scale, zero_point and codes of each row, in one pass where C can do it all."""
+        stages, scheme = self.stages_in_c, self.scheme
+        own_grids = self.range_rule == "minmax" and scheme.granularity != Granularity.PER_TENSOR
+        if stages is None or not own_grids or not native.available():
+            scale, zero_point = self._grid(rows)
+            return scale, zero_point, self.round(rows, scale, zero_point, kernel_size)
+        encoded = native.encode_rows(
+            rows,
+            kernel_size,
+            scheme.qmin,
+            scheme.qmax,
+            symmetric=scheme.symmetric,
+            stage_k="K" in stages,
+            stage_c="C" in stages,
+        )
+        if encoded is None:
+            raise NotFinite
+        return encoded
+
+    @property
+    def stages_in_c(self) -> str | None:
+        """Which stages of SQuant in C give what :meth:`round` does: some of "EKC", or None."""
+        return None
 
     def _grid(self, rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
         """One scale and zero_point per row; per tensor the same for all rows."""

@@ -76,7 +76,8 @@ class NotFinite(Exception):
 def looks_itself(quantize: Callable[..., Any]) -> Callable[..., Any]:
     """Marks a ``quantize`` that finds values that are not finite on its own way through them.
 
-    It raises NotFinite, and its caller sees the DataError of :func:`finite_float32`.
+    It raises NotFinite, and its caller sees the DataError of :func:`finite_float32`. It also
+    refuses an axis that does not exist, as Slices does.
     """
     setattr(quantize, "looks_itself", True)  # noqa: B010 (mypy: a function)
     return quantize
@@ -171,7 +172,8 @@ def _with_input_policy(quantize: Callable[..., Encoding]) -> Callable[..., Encod
     def checked(self: Quantizer, weight: ArrayLike, *, layer: Layer | None = None) -> Encoding:
         what = layer.name if layer else "the weight"
         floats = prepare(weight, what)
-        Slices(self.scheme, floats.shape)  # refuses an axis that does not exist
+        if prepare is finite_float32:
+            Slices(self.scheme, floats.shape)  # refuses an axis that does not exist
         try:
             return quantize(self, floats, layer=layer)
         except NotFinite:
