@@ -218,30 +218,40 @@ def squant(
 def encode_rows(
     rows: NDArray[np.float32],
     kernel_size: int,
+    bits: int,
     qmin: int,
     qmax: int,
     *,
     symmetric: bool,
     stage_k: bool,
     stage_c: bool,
-) -> tuple[NDArray[np.float32], NDArray[np.int32], Codes] | None:
-    """``range_rows``, ``grid_rows`` and ``squant`` in one, which reads memory once.
+) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.uint8]] | None:
+    """``range_rows``, ``grid_rows``, ``squant`` and ``pack`` in one, which reads memory once.
 
-    Without stages it is ``quantize_rows``. None if a value is not finite.
+    Without stages the codes are those of ``quantize_rows``.
+    Returns scale, zero_point and packed codes; None if a value is not finite.
     """
     _check("rows", rows, (_FLOAT32,), "rows", "length")
     _check_grid(qmin, qmax)
+    _check_bits(bits)
     count, length = rows.shape
     _check_kernels(length, kernel_size)
+    block = _block(length, bits)
     scale, zero_point = np.empty(count, np.float32), np.empty(count, np.int32)
-    codes = _empty_codes(rows.shape, qmin < 0)
-    scratch = np.empty(length, np.int32)
+    packed = np.empty((rows.size * bits + 7) // 8, np.uint8)
+    errors, codes = np.empty(length, np.int32), np.empty(block * length, np.uint8)
     finite = _native().lib.qsdk_encode_rows_portable(
-        _arrays(), _pointer(rows), count, length // kernel_size, kernel_size, qmin, qmax,
-        symmetric, stage_k, stage_c, _pointer(scratch),
-        _pointer(scale), _pointer(zero_point), _pointer(codes),
+        _arrays(), _pointer(rows), count, length // kernel_size, kernel_size,
+        bits, qmin, qmax, symmetric, stage_k, stage_c, block, _pointer(errors), _pointer(codes),
+        _pointer(scale), _pointer(zero_point), _pointer(packed),
     )  # fmt: skip
-    return (scale, zero_point, codes) if finite else None
+    return (scale, zero_point, packed) if finite else None
+
+
+def _block(length: int, bits: int) -> int:
+    """Rows at a time: 256 KB of floats, less than a core's own cache, and whole bytes of codes."""
+    block = min(64, max(1, 2**16 // max(length, 1)))
+    return block if block * length * bits % 8 == 0 else (block + 7) // 8 * 8
 
 
 @functools.cache

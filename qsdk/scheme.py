@@ -166,6 +166,11 @@ class Slices:
             )
 
     @property
+    def in_order(self) -> bool:
+        """True when the rows one after the other are the array in C order."""
+        return self._axis == 0
+
+    @property
     def params_shape(self) -> tuple[int, ...]:
         """Shape of scale and zero_point: (), (channels,) or (channels, groups)."""
         channels, length = self.channels_first[0], self._length
@@ -196,7 +201,7 @@ class Slices:
         parts = [part.reshape(channels, -1) for part in rows]
         matrix = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
         array = matrix.reshape(self.channels_first)
-        if self._axis == 0:
+        if self.in_order:
             return array.reshape(self.shape)
         return np.ascontiguousarray(np.moveaxis(array, 0, self._axis)).reshape(self.shape)
 

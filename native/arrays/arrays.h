@@ -37,13 +37,15 @@ struct qsdk_arrays {
 /* The sets of this platform, the fastest first, "portable" last; then NULL. */
 const struct qsdk_arrays *qsdk_arrays(uint32_t i);
 
-/* range_rows, qsdk_grid_rows and squant in one, of rows of kernels * kernel_size values; without
- * stages that is quantize_rows. error is the scratch of squant, for one row. Returns 1, or 0 if a
- * value is not finite, and then what is in scale, zero_point and codes means nothing. */
+/* range_rows, qsdk_grid_rows, squant and pack in one, of rows of kernels * kernel_size values;
+ * without stages that is quantize_rows. block is how many rows are taken at a time: at most 64, and
+ * their codes fill whole bytes. error and codes are scratch, for one row and for a block. Returns
+ * 1, or 0 if a value is not finite, and then scale, zero_point and packed mean nothing. */
 int qsdk_encode_rows_portable(const struct qsdk_arrays *set, const float *x, size_t rows,
-                              size_t kernels, size_t kernel_size, int32_t qmin, int32_t qmax,
-                              int symmetric, int stage_k, int stage_c, int32_t *error,
-                              float *scale, int32_t *zero_point, uint8_t *codes);
+                              size_t kernels, size_t kernel_size, int bits, int32_t qmin,
+                              int32_t qmax, int symmetric, int stage_k, int stage_c, size_t block,
+                              int32_t *error, uint8_t *codes, float *scale, int32_t *zero_point,
+                              uint8_t *packed);
 /* [/cffi] */
 
 #if defined(__x86_64__) && defined(__GNUC__)

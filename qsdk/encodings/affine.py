@@ -108,6 +108,19 @@ class Affine(Encoding):
         encoding._check(Slices(scheme, codes.shape))
         return encoding
 
+    @classmethod
+    def from_packed(
+        cls,
+        packed: NDArray[np.uint8],
+        scale: NDArray[np.float32],
+        zero_point: NDArray[Any],
+        slices: Slices,
+    ) -> Self:
+        """Codes that are packed already, and lie on the grid; the encoding keeps the arrays."""
+        encoding = cls(packed, scale, zero_point, slices.shape, slices.scheme)
+        encoding._check(slices)
+        return encoding
+
     @property
     def codes(self) -> NDArray[Any]:
         """One integer per value, unpacked on every call: int8 or uint8 of ``shape``."""

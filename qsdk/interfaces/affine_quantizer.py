@@ -52,10 +52,13 @@ class AffineQuantizer(Quantizer):
             return Affine.from_codes(
                 floats.astype(self.scheme.dtype), scale, np.zeros_like(scale), self.scheme
             )
+        parts = slices.split(floats)
+        if len(parts) == 1 and slices.in_order and self._all_in_c:
+            return self._encode(parts[0], slices)
         codes, scales, zeros = [], [], []
-        for rows in slices.split(floats):
-            scale, zero_point, numbers = self._encode(rows, slices.kernel_size)
-            codes.append(numbers)
+        for rows in parts:
+            scale, zero_point = self._grid(rows)
+            codes.append(self.round(rows, scale, zero_point, slices.kernel_size))
             scales.append(scale)
             zeros.append(zero_point)
         return Affine.from_codes(
@@ -66,18 +69,23 @@ class AffineQuantizer(Quantizer):
             copy=False,
         )
 
-    def _encode(
-        self, rows: NDArray[np.float32], kernel_size: int
-    ) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[Any]]:
-        """Scale, zero_point and codes of each row, in one pass where C can do it all."""
-        stages, scheme = self.stages_in_c, self.scheme
-        own_grids = self.range_rule == "minmax" and scheme.granularity != Granularity.PER_TENSOR
-        if stages is None or not own_grids or not native.available():
-            scale, zero_point = self._grid(rows)
-            return scale, zero_point, self.round(rows, scale, zero_point, kernel_size)
+    @property
+    def _all_in_c(self) -> bool:
+        own_grids = self.scheme.granularity is not Granularity.PER_TENSOR
+        return (
+            self.stages_in_c is not None
+            and self.range_rule == "minmax"
+            and own_grids
+            and native.available()
+        )
+
+    def _encode(self, rows: NDArray[np.float32], slices: Slices) -> Affine:
+        """The same in one pass."""
+        scheme, stages = self.scheme, self.stages_in_c or ""
         encoded = native.encode_rows(
             rows,
-            kernel_size,
+            slices.kernel_size,
+            scheme.bits,
             scheme.qmin,
             scheme.qmax,
             symmetric=scheme.symmetric,
@@ -86,7 +94,13 @@ class AffineQuantizer(Quantizer):
         )
         if encoded is None:
             raise NotFinite
-        return encoded
+        scale, zero_point, packed = encoded
+        return Affine.from_packed(
+            packed,
+            slices.join_params([scale]),
+            slices.join_params([zero_point]).astype(scheme.dtype),
+            slices,
+        )
 
     @property
     def stages_in_c(self) -> str | None:
