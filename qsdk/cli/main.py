@@ -23,6 +23,7 @@ VERBS = {
     "check": ("check", "The contract kit: does a plugin keep its promises?"),
     "cpu": ("cpu", "Features of this CPU, and which kernel would run what, and why."),
     "doctor": ("doctor", "Health of the installation, the extension, every plugin and kernel."),
+    "bench": ("bench", "Kernels beside numpy and the libraries installed, as ratios."),
     "demo": ("demo", "The main job on a network that ships with qsdk, in seconds."),
 }
 

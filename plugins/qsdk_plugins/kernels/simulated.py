@@ -7,8 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-import qsdk
-from qsdk.interfaces import InputForm, Kernel, Operation, Prepared, code_rows
+from qsdk.interfaces import InputForm, Kernel, Operation, Prepared, code_rows, input_group_size
 
 
 class SimulatedLinear(Kernel):
@@ -37,21 +36,11 @@ class _Simulated(Prepared):
     def run(self, x: NDArray[Any], out: NDArray[Any]) -> None:
         rows = x.reshape(out.size // out.shape[-1], x.shape[-1])  # -1 is not for a length of 0
         if self.operation.activations.form is not InputForm.FLOAT32:
-            rows = _decoded(rows, self.operation)
+            group_size = input_group_size(self.operation.weight)
+            rows = code_rows(rows, self.operation.activations, group_size).dequantize()
         with np.errstate(invalid="ignore", over="ignore"):
             y = rows.astype(np.float64) @ self._weight.T
             if self.operation.bias is not None:
                 y += self.operation.bias
             low, high = self.operation.output.clip
             out[...] = np.minimum(np.maximum(y, low), high).reshape(out.shape)
-
-
-def _decoded(rows: NDArray[Any], operation: Operation) -> NDArray[np.float32]:
-    """What the codes of the rows stand for: one scale per row, or per group of the weight."""
-    weight, length = operation.weight, rows.shape[1]
-    size = weight.scheme.group_size if isinstance(weight, qsdk.Affine) else None
-    if operation.activations.is_fixed or not size:
-        return code_rows(rows, operation.activations).dequantize()
-    parts = np.split(rows, range(size, length, size), axis=1)
-    groups = [code_rows(part, operation.activations).dequantize() for part in parts]
-    return np.concatenate(groups, axis=1)
