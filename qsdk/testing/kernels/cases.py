@@ -81,7 +81,8 @@ def _encoded_benches(
     for turn, (given, gives) in enumerate(_forms(kernel)):
         found = [(label, _bench(kernel, [make], given, gives)) for label, make in makes]
         taken = [(label, bench) for label, bench in found if bench]
-        step = max(len(taken) // SAMPLES, 1)
+        samples = 1 if kernel.encoding == ANY else SAMPLES
+        step = max(-(-len(taken) // samples), 1)
         for label, bench in taken[turn % step :: step]:
             words = frozenset({f"{given} activations", f"{gives} output"})
             yield bench, f"{label}-{given}-{gives}", words
