@@ -91,8 +91,10 @@ class SignPlanes:
     def places(self) -> NDArray[np.int32]:
         """How many digits of each group are not 0, (planes, rows, groups)."""
         present = np.abs(self.digits())
-        found = [present[..., self.group(g)].sum(axis=-1) for g in range(self.groups)]
-        return np.stack(found, axis=-1).astype(np.int32)
+        found = np.zeros((*present.shape[:2], self.groups), np.int32)  # no group in a length of 0
+        for g in range(self.groups):
+            found[..., g] = present[..., self.group(g)].sum(axis=-1)
+        return found
 
 
 def refusal(operation: Operation) -> str:
