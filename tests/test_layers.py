@@ -22,7 +22,7 @@ LAYERS = [
     {"interfaces", "hookspecs"},
     {"plugins", "registry", "quarantine", "dispatch", "operations"},
     {"recipe", "report", "storage", "plan", "pipeline"},
-    {"testing", "cli", "html_report", "demo", "__main__"},
+    {"testing", "bench", "cli", "html_report", "html_page", "demo", "__main__"},
 ]
 LEVEL = {module: i for i, layer in enumerate(LAYERS) for module in layer}
 

@@ -129,6 +129,13 @@ class Model(abc.ABC):
         """Compute the tensors named in ``fetch``, by default the outputs, from the inputs."""
         raise TypeError(f"a {self.format} model cannot run: it holds weights and no graph")
 
+    def blank(self, batch: int = 1) -> dict[str, NDArray[Any]]:
+        """Feeds of zeros, for a run of which only the shapes matter.
+
+        batch : length of a first axis that may be of any length; other such axes get length 1
+        """
+        raise TypeError(f"a {self.format} model cannot run: it holds weights and no graph")
+
     def save(self, path: str | Path) -> None:
         """Write the model as it is."""
         self.write(Path(path), (), lambda: self.metadata)

@@ -145,6 +145,13 @@ class OnnxModel(Model):
             raise DataError(f"the model cannot run on this: {_one_line(error)}") from None
         return dict(zip(names, map(np.asarray, values), strict=True))
 
+    def blank(self, batch: int = 1) -> dict[str, NDArray[Any]]:
+        return {
+            info.name: _zeros(info.type.tensor_type, batch)
+            for info in self.proto.graph.input
+            if info.name in self.inputs
+        }
+
     def _session(self, names: tuple[str, ...]) -> Any:
         if names not in self._sessions:
             runtime = import_onnxruntime()
@@ -171,6 +178,13 @@ class OnnxModel(Model):
             if name not in self.outputs:
                 proto.graph.output.append(onnx.ValueInfoProto(name=name))
         return bytes(proto.SerializeToString())
+
+
+def _zeros(kind: onnx.TypeProto.Tensor, batch: int) -> NDArray[Any]:
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
+    free = [batch, *[1] * len(kind.shape.dim)]
+    lengths = [axis.dim_value or free[i] for i, axis in enumerate(kind.shape.dim)]
+    return np.zeros(lengths, dtype)
 
 
 def _clear(tensor: onnx.TensorProto) -> None:
