@@ -81,7 +81,7 @@ class SignPlanes:
         return digits
 
     def by_block(self, values: NDArray[Any], block: int) -> NDArray[Any]:
-        """(planes, rows, groups) as (blocks, groups, planes, rows of a block), 0 behind the last."""
+        """(planes, rows, groups) as (blocks, groups, planes, rows of a block), padded with 0."""
         blocks = -(-self.rows // block)
         padded = np.zeros((self.planes, blocks * block, self.groups), values.dtype)
         padded[:, : self.rows] = values[..., : self.groups]
@@ -120,7 +120,7 @@ def clip(y: NDArray[np.float32], output: Output) -> NDArray[np.float32]:
 
 
 class LinearBinary(NativeKernel):
-    """``native/linear_binary`` for one instruction set; a subclass says which, ``instruction_set``."""
+    """Signs in the weight; signs or floats in the input."""
 
     family = "linear-binary"
     operation = "linear"
