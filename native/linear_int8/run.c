@@ -225,19 +225,25 @@ static void products_portable(const struct call *call, size_t first, size_t rows
     }
 }
 
+static void wait_portable(int threads)
+{
+    (void)threads;
+#ifdef _OPENMP
+    if (threads > 1) {
+#pragma omp barrier
+    }
+#endif
+}
+
 static void work_portable(const struct call *call, int thread, int threads)
 {
     const size_t t = (size_t)thread, all = (size_t)threads;
     for (size_t first = 0; first < call->rows; first += call->chunk) {
         const size_t left = call->rows - first, rows = left < call->chunk ? left : call->chunk;
         code_rows_portable(call, first, rows * t / all, rows * (t + 1) / all);
-        if (threads > 1) {
-#pragma omp barrier
-        }
+        wait_portable(threads);
         products_portable(call, first, rows, t, all);
-        if (threads > 1) {
-#pragma omp barrier
-        }
+        wait_portable(threads);
     }
 }
 
