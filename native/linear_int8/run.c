@@ -47,7 +47,6 @@ size_t qsdk_linear_int8_scratch(const layer_t *layer, size_t rows)
 /* scale and zero_point of one row, in double as qsdk.affine.scale_and_zero_point has them. */
 static float row_scale_portable(double low, double high, int is_signed, int *zero)
 {
-    const double ceiling = (double)FLT_MAX * (1 - 0x1p-20);
     double steps = is_signed ? high / 127 : (high - low) / 255;
     steps = steps < FLT_MIN ? FLT_MIN : steps > FLT_MAX ? FLT_MAX : steps;
     const float scale = high > low ? (float)steps : 1;
@@ -60,7 +59,9 @@ static float row_scale_portable(double low, double high, int is_signed, int *zer
         *zero = rounded < -255 ? 255 : (int)-rounded;
         reach = *zero > 255 - *zero ? *zero : 255 - *zero;
     }
-    const float most = (float)(ceiling / reach);
+    if (scale < FLT_MAX / 512)
+        return scale;
+    const float most = (float)((double)FLT_MAX * (1 - 0x1p-20) / reach);
     return scale < most ? scale : most;
 }
 
@@ -148,7 +149,9 @@ static void code_row_portable(const struct call *call, const uint8_t *x, row_t *
         make_row_portable(layer, (const float *)(const void *)x, row, codes);
     else
         fixed_row_portable(layer, x, codes);
-    memset(codes + layer->inputs, 0, call->stride - layer->inputs); /* for whole steps */
+    const size_t left = up_portable(layer->inputs, (size_t)layer->set->step) - layer->inputs;
+    if (left)
+        memset(codes + layer->inputs, 0, left);
 }
 
 static void code_rows_portable(const struct call *call, size_t first, size_t begin, size_t end)
