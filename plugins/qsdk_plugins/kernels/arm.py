@@ -1,51 +1,20 @@
-"""The ARM backend: one kernel per operation and instruction set."""
+"""The ARM backend: which families have a kernel for which instruction set."""
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import qsdk
+from qsdk_plugins.kernels.instruction_sets import on
+from qsdk_plugins.kernels.linear_binary import LinearBinary, LinearTernary
 from qsdk_plugins.kernels.linear_int8 import LinearInt8
-
-
-class LinearInt8Neon(LinearInt8):
-    name = "linear-int8-neon"
-    instruction_set = "neon"
-    features: ClassVar[frozenset[str]] = frozenset({"extension", "neon"})
-    priority = 20
-    backend = "arm"
-
-
-class LinearInt8NeonPairs(LinearInt8):
-    name = "linear-int8-neon-pairs"
-    instruction_set = "neon_pairs"
-    features: ClassVar[frozenset[str]] = frozenset({"extension", "neon"})
-    needs_room = True
-    priority = 21
-    backend = "arm"
-
-
-class LinearInt8Dotprod(LinearInt8):
-    name = "linear-int8-dotprod"
-    instruction_set = "dotprod"
-    features: ClassVar[frozenset[str]] = frozenset({"extension", "neon", "dotprod"})
-    priority = 30
-    backend = "arm"
-
-
-class LinearInt8I8mm(LinearInt8):
-    name = "linear-int8-i8mm"
-    instruction_set = "i8mm"
-    features: ClassVar[frozenset[str]] = frozenset({"extension", "neon", "i8mm"})
-    priority = 40
-    backend = "arm"
 
 
 @qsdk.hookimpl
 def qsdk_kernels() -> list[type[qsdk.Kernel]]:
     return [
-        LinearInt8Neon,
-        LinearInt8NeonPairs,
-        LinearInt8Dotprod,
-        LinearInt8I8mm,
+        on(LinearInt8, "neon", "arm", 20, "neon"),
+        on(LinearInt8, "neon_pairs", "arm", 21, "neon", needs_room=True),
+        on(LinearInt8, "dotprod", "arm", 30, "neon dotprod"),
+        on(LinearInt8, "i8mm", "arm", 40, "neon i8mm"),
+        on(LinearBinary, "neon", "arm", 20, "neon"),
+        on(LinearTernary, "neon", "arm", 20, "neon"),
     ]

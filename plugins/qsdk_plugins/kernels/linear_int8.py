@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 import qsdk
 from qsdk import native
-from qsdk.interfaces import InputForm, Kernel, Operation, Prepared
+from qsdk.interfaces import InputForm, Operation, Prepared
+from qsdk_plugins.kernels.instruction_sets import NativeKernel
 from qsdk_plugins.kernels.linear_int8_reference import (
     CODED,
     OUTPUTS,
@@ -24,21 +25,20 @@ LANES = 16  # outputs of a block of packed weights
 HALVES = 128  # unsigned bytes become signed ones by taking off so much
 
 
-class LinearInt8(Kernel):
+class LinearInt8(NativeKernel):
     """Exact where accumulators fit 32 bits; a subclass names one instruction set.
 
     instruction_set : a set of native/linear_int8
     needs_room : it adds two products in 16 bits, so it is exact for some weights only
     """
 
+    family = "linear-int8"
     operation = "linear"
     encoding = "affine"
     granularity = frozenset({"per_tensor", "per_channel"})
     activations: ClassVar[frozenset[str]] = CODED
     outputs = OUTPUTS
     reference: ClassVar[str] = "linear-int8-reference"
-    instruction_set: ClassVar[str]
-    needs_room: ClassVar[bool] = False
 
     def refusal(self, operation: Operation) -> str:
         return super().refusal(operation) or overflow(operation) or self._no_room(operation)

@@ -172,9 +172,8 @@ class _LinearInt8(Prepared):
             self._requantizer = Requantizer.of(operation, self._scale)
 
     def run(self, x: NDArray[Any], out: NDArray[Any]) -> None:
-        rows = code_rows(
-            x.reshape(math.prod(x.shape[:-1]), x.shape[-1]), self.operation.activations
-        )
+        matrix = x.reshape(out.size // out.shape[-1], x.shape[-1])  # -1 is not for a length of 0
+        rows = code_rows(matrix, self.operation.activations)
         accumulator = rows.steps @ self._steps.T
         output = self.operation.output
         if output.form == "float32":
