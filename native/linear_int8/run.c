@@ -142,6 +142,7 @@ static const uint8_t *codes_portable(const struct call *call, size_t first, size
     return call->codes ? call->codes + m * call->stride : call->x + (first + m) * call->stride;
 }
 
+/* A product may read further than the codes: its weights there are 0. */
 static void code_row_portable(const struct call *call, const uint8_t *x, row_t *row, uint8_t *codes)
 {
     const layer_t *layer = call->layer;
@@ -149,9 +150,6 @@ static void code_row_portable(const struct call *call, const uint8_t *x, row_t *
         make_row_portable(layer, (const float *)(const void *)x, row, codes);
     else
         fixed_row_portable(layer, x, codes);
-    const size_t left = up_portable(layer->inputs, (size_t)layer->set->step) - layer->inputs;
-    if (left)
-        memset(codes + layer->inputs, 0, left);
 }
 
 static void code_rows_portable(const struct call *call, size_t first, size_t begin, size_t end)

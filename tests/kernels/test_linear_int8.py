@@ -82,9 +82,9 @@ def input_of(rng, rows, inputs, form="float32"):
     return x
 
 
-def check_equals_reference(kernel, x, weight, **words):
+def check_equals_reference(kernel, x, weight, *, counts=(1,), **words):
     want = qsdk.linear(weight, kernel=REFERENCE, **words)(x)
-    for threads in (1, 2):
+    for threads in counts:
         layer = qsdk.linear(weight, kernel=kernel, threads=threads, **words)
         assert layer.kernel.name == kernel
         got = layer(x)
@@ -126,7 +126,8 @@ def test_chunks_of_rows_and_threads_change_no_bit(kernel, rows):
     rng = np.random.default_rng(rows)
     weight = weight_of(rng, 300, 700, roomy=ROOMY in kernel)
     for form in ("int8", "uint8"):
-        check_equals_reference(kernel, input_of(rng, 20 * rows, 700), weight, activations=form)
+        x = input_of(rng, 20 * rows, 700)
+        check_equals_reference(kernel, x, weight, counts=(1, 2, 3), activations=form)
 
 
 @EVERY
