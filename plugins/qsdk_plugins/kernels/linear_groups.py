@@ -52,6 +52,15 @@ class LinearGroups(Kernel):
             return f"sums in int32, which groups of {group} can overflow"
         return ""
 
+    def unavailable(self) -> str:
+        if why := super().unavailable():
+            return why
+        library = native.library()
+        found = library.lib.qsdk_linear_groups_find(self.instruction_set.encode())
+        if found == library.ffi.NULL:
+            return f"the compiler of the extension could not make {self.instruction_set}"
+        return ""
+
     def prepare(self, operation: Operation, *, threads: int = 0) -> Prepared:
         library = native.library()
         packed = PackedGroups.of(operation)
