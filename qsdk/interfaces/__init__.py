@@ -3,6 +3,8 @@
 from qsdk.cpu import most_threads
 from qsdk.interfaces.adapter import Adapter
 from qsdk.interfaces.affine_quantizer import AffineQuantizer
+from qsdk.interfaces.declaration import misdeclared
+from qsdk.interfaces.ends import Ends
 from qsdk.interfaces.input_codes import InputCodes, code_rows, input_group_size
 from qsdk.interfaces.kernel import Kernel, Prepared
 from qsdk.interfaces.model import Layer, Model
@@ -17,6 +19,7 @@ __all__ = [
     "AffineQuantizer",
     "Capabilities",
     "Conv",
+    "Ends",
     "InputCodes",
     "InputForm",
     "Kernel",
@@ -31,5 +34,6 @@ __all__ = [
     "code_rows",
     "finite_float32",
     "input_group_size",
+    "misdeclared",
     "most_threads",
 ]

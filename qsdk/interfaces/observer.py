@@ -72,7 +72,37 @@ class Observer(abc.ABC):
 
     @abc.abstractmethod
     def load_state(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Continue from what :meth:`state` gave."""
+        """Continue from what :meth:`state` gave.
+
+        Raises DataError for what no observer of this kind, axis and options can have given.
+        """
+
+    def _require_same_axis(self, other: Observer) -> None:
+        """For :meth:`merge`: DataError when the two look along different axes."""
+        if self.axis != other.axis:
+            raise DataError(f"observers of axis {self.axis} and {other.axis} do not merge")
+
+    def _checked_state(
+        self, arrays: Mapping[str, NDArray[Any]], **expected: tuple[type[Any], tuple[int, ...]]
+    ) -> dict[str, NDArray[Any]]:
+        """For :meth:`load_state`: copies of the arrays, which must be those ``expected``.
+
+        expected : name -> (dtype, shape behind the first axis, that of the channels)
+        """
+        if arrays.keys() != expected.keys():
+            raise DataError(
+                f"a state of {self.name} has {', '.join(expected)}; this has {', '.join(arrays)}"
+            )
+        lengths = [] if self.axis is None else [len(a) for a in arrays.values() if np.ndim(a)]
+        channels = max(lengths, default=1) or 1
+        for name, (dtype, behind) in expected.items():
+            array, shape = np.asarray(arrays[name]), (channels, *behind)
+            if array.dtype != dtype or array.shape != shape:
+                raise DataError(
+                    f"{name!r} of the state is {array.dtype} {array.shape}; for this {self.name} "
+                    f"it must be {np.dtype(dtype)} {shape}"
+                )
+        return {name: np.array(array) for name, array in arrays.items()}
 
     def params(self, scheme: Scheme) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
         """Scale and zero_point for ``scheme``, of the shape of :meth:`range`."""

@@ -1,29 +1,23 @@
-"""The ARM backend: one kernel per operation and instruction set."""
+"""The ARM backend: which families have a kernel for which instruction set."""
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import qsdk
+from qsdk_plugins.kernels.instruction_sets import on
+from qsdk_plugins.kernels.linear_binary import LinearBinary, LinearTernary
 from qsdk_plugins.kernels.linear_groups import LinearGroups
-
-
-class LinearGroupsNeon(LinearGroups):
-    name = "linear-groups-neon"
-    instruction_set = "neon"
-    bits = frozenset(range(2, 8))  # weights are signed bytes there
-    features: ClassVar[frozenset[str]] = frozenset({"extension", "neon"})
-    priority = 20
-    backend = "arm"
-
-
-class LinearGroupsDotprod(LinearGroupsNeon):
-    name = "linear-groups-dotprod"
-    instruction_set = "dotprod"
-    features: ClassVar[frozenset[str]] = frozenset({"extension", "dotprod"})
-    priority = 30
+from qsdk_plugins.kernels.linear_int8 import LinearInt8
 
 
 @qsdk.hookimpl
 def qsdk_kernels() -> list[type[qsdk.Kernel]]:
-    return [LinearGroupsNeon, LinearGroupsDotprod]
+    return [
+        on(LinearInt8, "neon", "arm", 20, "neon"),
+        on(LinearInt8, "neon_pairs", "arm", 21, "neon", needs_room=True),
+        on(LinearInt8, "dotprod", "arm", 30, "neon dotprod"),
+        on(LinearInt8, "i8mm", "arm", 40, "neon i8mm"),
+        on(LinearGroups, "neon", "arm", 20, "neon", needs_room=True),
+        on(LinearGroups, "dotprod", "arm", 30, "neon dotprod", needs_room=True),
+        on(LinearBinary, "neon", "arm", 20, "neon"),
+        on(LinearTernary, "neon", "arm", 20, "neon"),
+    ]

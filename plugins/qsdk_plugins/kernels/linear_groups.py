@@ -15,21 +15,22 @@ from numpy.typing import NDArray
 
 import qsdk
 from qsdk import native
-from qsdk.interfaces import InputForm, Kernel, Operation, Prepared
+from qsdk.interfaces import InputForm, Operation, Prepared
+from qsdk_plugins.kernels.instruction_sets import NativeKernel
 from qsdk_plugins.kernels.native_prepared import NativePrepared
 
 COLUMNS = 16  # in a block
 LARGEST_CODE = 128  # of the input, in magnitude
 
 
-class LinearGroups(Kernel):
+class LinearGroups(NativeKernel):
     """Shared by all instruction sets; each names its own.
 
-    instruction_set : a table of native/linear_groups
     reference : the kernel that it equals to the bit where the input is coded
+    needs_room : its weights must have 7 bits, for products of two in 16 bits or for signed bytes
     """
 
-    instruction_set: ClassVar[str]
+    family = "linear-groups"
     reference: ClassVar[str] = "linear-groups-reference"
 
     operation = "linear"
@@ -43,6 +44,8 @@ class LinearGroups(Kernel):
             return why
         assert isinstance(operation.weight, qsdk.Affine)
         scheme = operation.weight.scheme
+        if self.needs_room and scheme.bits > 7:
+            return f"is exact for 7 bits and fewer, not for {scheme.bits}"
         if operation.activations.form is InputForm.FLOAT32:
             return ""
         if scheme.group_size is None and scheme.bits > 4:

@@ -34,7 +34,7 @@ class _Simulated(Prepared):
         self._weight = operation.weight.dequantize().astype(np.float64)
 
     def run(self, x: NDArray[Any], out: NDArray[Any]) -> None:
-        rows = x.reshape(-1, x.shape[-1])
+        rows = x.reshape(out.size // out.shape[-1], x.shape[-1])  # -1 is not for a length of 0
         if self.operation.activations.form is not InputForm.FLOAT32:
             group_size = input_group_size(self.operation.weight)
             rows = code_rows(rows, self.operation.activations, group_size).dequantize()

@@ -1,40 +1,40 @@
-"""The x86 backend: one kernel per operation and instruction set."""
+"""The x86 backend: which families have a kernel for which instruction set."""
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import qsdk
+from qsdk_plugins.kernels.conv_int8 import ConvInt8
+from qsdk_plugins.kernels.instruction_sets import on
+from qsdk_plugins.kernels.linear_binary import LinearBinary, LinearTernary
 from qsdk_plugins.kernels.linear_groups import LinearGroups
+from qsdk_plugins.kernels.linear_int8 import LinearInt8
 
-
-class LinearGroupsAvx2(LinearGroups):
-    name = "linear-groups-avx2"
-    instruction_set = "avx2"
-    bits = frozenset(range(2, 8))  # vpmaddubsw adds two products of 8 bits with saturation
-    features: ClassVar[frozenset[str]] = frozenset({"extension", "avx2", "fma"})
-    priority = 20
-    backend = "x86"
-
-
-class LinearGroupsAvxVnni(LinearGroups):
-    name = "linear-groups-avxvnni"
-    instruction_set = "avxvnni"
-    features: ClassVar[frozenset[str]] = frozenset({"extension", "avxvnni", "fma"})
-    priority = 25
-    backend = "x86"
-
-
-class LinearGroupsAvx512Vnni(LinearGroups):
-    name = "linear-groups-avx512vnni"
-    instruction_set = "avx512vnni"
-    features: ClassVar[frozenset[str]] = frozenset(
-        {"extension", "avx512bw", "avx512dq", "avx512vl", "avx512vnni"}
-    )
-    priority = 40
-    backend = "x86"
+BW = "avx512bw avx512dq"
+VNNI = f"{BW} avx512vl avx512vnni"
+AMX = f"{VNNI} amx_tile amx_int8"
+POPCOUNT = f"{BW} avx512vpopcntdq"
 
 
 @qsdk.hookimpl
 def qsdk_kernels() -> list[type[qsdk.Kernel]]:
-    return [LinearGroupsAvx2, LinearGroupsAvxVnni, LinearGroupsAvx512Vnni]
+    return [
+        on(LinearInt8, "avx2", "x86", 20, "avx2"),
+        on(LinearInt8, "avx2_pairs", "x86", 21, "avx2", needs_room=True),
+        on(LinearInt8, "avxvnni", "x86", 25, "avx2 avxvnni"),
+        on(LinearInt8, "avx512bw", "x86", 30, BW),
+        on(LinearInt8, "avx512bw_pairs", "x86", 31, BW, needs_room=True),
+        on(LinearInt8, "avx512vnni", "x86", 40, VNNI),
+        on(LinearInt8, "amx", "x86", 50, AMX),
+        on(LinearGroups, "avx2", "x86", 20, "avx2 fma", needs_room=True),
+        on(LinearGroups, "avxvnni", "x86", 25, "avxvnni fma"),
+        on(LinearGroups, "avx512vnni", "x86", 40, VNNI),
+        on(LinearBinary, "avx2", "x86", 20, "avx2"),
+        on(LinearBinary, "avx512bw", "x86", 30, BW),
+        on(LinearBinary, "avx512vpopcntdq", "x86", 40, POPCOUNT),
+        on(LinearTernary, "avx2", "x86", 20, "avx2"),
+        on(LinearTernary, "avx512bw", "x86", 30, BW),
+        on(LinearTernary, "avx512vpopcntdq", "x86", 40, POPCOUNT),
+        on(ConvInt8, "avx2", "x86", 20, "avx2"),
+        on(ConvInt8, "avxvnni", "x86", 25, "avx2 avxvnni"),
+        on(ConvInt8, "avx512vnni", "x86", 40, VNNI),
+    ]
