@@ -141,38 +141,47 @@ static void tile_at_portable(layer_t *layer, const struct panel *panel, size_t r
     filled(layer, panel, row, tile);
 }
 
+/* Part t of `all`: some rows are coded, and when all of them are, some blocks of columns follow. */
+static void work_portable(layer_t *layer, const struct panel *panel, fill *filled,
+                          qsdk_linear_groups_product *product, float *y, size_t t, size_t all)
+{
+    const size_t most = layer->set->rows, steps = (panel->rows + most - 1) / most;
+    const size_t blocks = (layer->columns + QSDK_COLUMNS - 1) / QSDK_COLUMNS;
+    const size_t last = steps * (t + 1) / all * most;
+    struct qsdk_linear_groups_tile tile;
+    struct panel known = *panel;
+    known.x = NULL; /* filled already */
+    for (size_t row = steps * t / all * most; row < panel->rows && row < last; row += tile.rows)
+        tile_at_portable(layer, panel, row, filled, &tile);
+    if (all > 1) {
+#ifdef _OPENMP
+#pragma omp barrier
+#endif
+    }
+    for (size_t block = blocks * t / all; block < blocks * (t + 1) / all; block++)
+        for (size_t row = 0; row < panel->rows; row += tile.rows) {
+            tile_at_portable(layer, &known, row, filled, &tile);
+            product(layer, block, &tile, y + row * layer->columns + block * QSDK_COLUMNS);
+        }
+}
+
 static void run_panel_portable(layer_t *layer, const struct panel *panel, fill *filled,
                                qsdk_linear_groups_product *product, float *y, int threads)
 {
-    const long long most = (long long)layer->set->rows, rows = (long long)panel->rows;
-    const long long blocks = (long long)((layer->columns + QSDK_COLUMNS - 1) / QSDK_COLUMNS);
+    /* a weight read takes about 0.03 ns, a product 0.01 */
     const double weights = (double)layer->columns * (double)layer->length;
-    const int used = qsdk_threads_portable(threads, weights * (0.03 + 0.01 * (double)rows));
-    struct panel known = *panel;
-    known.x = NULL; /* filled already */
-    (void)used;
+    const int used =
+        qsdk_threads_portable(threads, weights * (0.03 + 0.01 * (double)panel->rows));
 #ifdef _OPENMP
-#pragma omp parallel num_threads(used) if (used > 1)
-#endif
-    {
-        struct qsdk_linear_groups_tile tile;
-#ifdef _OPENMP
-#pragma omp for
-#endif
-        for (long long first = 0; first < rows; first += most)
-            for (size_t row = (size_t)first; row < panel->rows && row < (size_t)(first + most);
-                 row += tile.rows)
-                tile_at_portable(layer, panel, row, filled, &tile);
-#ifdef _OPENMP
-#pragma omp for
-#endif
-        for (long long block = 0; block < blocks; block++)
-            for (size_t row = 0; row < panel->rows; row += tile.rows) {
-                tile_at_portable(layer, &known, row, filled, &tile);
-                product(layer, (size_t)block, &tile,
-                        y + row * layer->columns + (size_t)block * QSDK_COLUMNS);
-            }
+    if (used > 1) {
+#pragma omp parallel num_threads(used)
+        work_portable(layer, panel, filled, product, y, (size_t)omp_get_thread_num(),
+                      (size_t)omp_get_num_threads());
+        return;
     }
+#endif
+    (void)used;
+    work_portable(layer, panel, filled, product, y, 0, 1);
 }
 
 static void run_portable(layer_t *layer, const float *x, size_t rows, float *y, char *scratch,

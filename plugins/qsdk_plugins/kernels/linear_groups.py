@@ -61,7 +61,7 @@ class LinearGroups(NativeKernel):
         library = native.library()
         found = library.lib.qsdk_linear_groups_find(self.instruction_set.encode())
         if found == library.ffi.NULL:
-            return f"the compiler of the extension could not make {self.instruction_set}"
+            return f"this build has no {self.instruction_set} code"
         return ""
 
     def prepare(self, operation: Operation, *, threads: int = 0) -> Prepared:
