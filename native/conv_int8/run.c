@@ -21,7 +21,7 @@ struct call {
 struct worker {
     int32_t *start; /* [blocks * block] */
     float *factor;  /* [blocks * block] */
-    uint8_t *codes[4], *line, *planes;
+    uint8_t *codes[4], *planes;
 };
 
 static size_t least_portable(size_t a, size_t b)
@@ -29,24 +29,17 @@ static size_t least_portable(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-static size_t width_portable(int is_float)
-{
-    return is_float ? sizeof(float) : 1;
-}
-
 static struct worker worker_portable(const struct call *call, size_t which)
 {
-    const struct qsdk_conv_int8_parts parts = qsdk_conv_int8_parts_portable(call->layer);
-    const size_t all = parts.start + parts.factor + 4 * parts.codes + parts.line + parts.planes;
-    uint8_t *at = call->workers + which * ((all + 63) / 64 * 64);
+    const layer_t *layer = call->layer;
+    uint8_t *at = call->workers + which * layer->worker;
     struct worker worker;
     worker.start = (int32_t *)(void *)at;
-    worker.factor = (float *)(void *)(at += parts.start);
-    at += parts.factor;
-    for (int c = 0; c < 4; c++, at += parts.codes)
+    worker.factor = (float *)(void *)(at += layer->start);
+    at += layer->factor;
+    for (int c = 0; c < 4; c++, at += layer->codes)
         worker.codes[c] = at;
-    worker.line = at;
-    worker.planes = at + parts.line;
+    worker.planes = at;
     return worker;
 }
 
@@ -156,67 +149,96 @@ static void columns_portable(const layer_t *layer, const uint8_t *const codes[4]
 
 /* One row of the padded image, in all its phases; codes is NULL where it is padding. */
 static void row_portable(const layer_t *layer, const uint8_t *const codes[4], size_t row,
-                         int32_t zero, uint8_t *line, uint8_t *plane)
+                         int32_t zero, uint8_t *plane)
 {
-    const size_t step = layer->stride[1], width = step * layer->pitch + 3 * layer->dilation[1];
-    const size_t apart = spans_portable(layer) ? 4 * layer->dilation[1] : layer->dilation[1];
+    const size_t step = layer->stride[1];
     if (!is_used_portable(layer->kernel[0], layer->dilation[0], layer->stride[0],
                           row % layer->stride[0]))
         return;
-    if (codes && spans_portable(layer)) {
-        memset(line, zero & 0xff, layer->begin[1]);
-        memcpy(line + layer->begin[1], codes[0], layer->width);
-        memset(line + layer->begin[1] + layer->width, zero & 0xff,
-               width - layer->begin[1] - layer->width);
-    }
     for (size_t phase = 0; phase < step; phase++) {
-        if (!is_used_portable(layer->quads, apart, step, phase))
+        if (!is_used_portable(layer->kernel[1], layer->dilation[1], step, phase))
             continue;
         uint8_t *to = plane + quad_portable(layer, row, phase);
-        if (!codes) {
-            fill_portable(to, layer->pitch, zero);
-        } else if (spans_portable(layer)) {
-            const uint8_t *rows[4];
-            for (size_t i = 0; i < 4; i++)
-                rows[i] = line + phase + i * layer->dilation[1];
-            layer->set->quads(rows, step, layer->pitch, to);
-        } else {
+        if (codes)
             columns_portable(layer, codes, phase, zero, to);
-        }
+        else
+            fill_portable(to, layer->pitch, zero);
     }
 }
 
-/* The quads of some rows of the image in one plane; the first and the last rows bring padding. */
+/* The quads of rows [from, to) of the image, with the padding above the first and below the last. */
+static void quads_portable(const layer_t *layer, uint8_t *const codes[4], size_t alive, size_t from,
+                           size_t to, int32_t zero, uint8_t *plane)
+{
+    for (size_t row = 0; from == 0 && row < layer->begin[0]; row++)
+        row_portable(layer, NULL, row, zero, plane);
+    for (size_t row = from; row < to; row++) {
+        const uint8_t *rows[4]; /* channels that are not there have weights of 0 */
+        for (size_t c = 0; c < 4; c++)
+            rows[c] = codes[c < alive ? c : 0] + (row - from) * layer->width;
+        row_portable(layer, rows, layer->begin[0] + row, zero, plane);
+    }
+    for (size_t row = 0; to == layer->height && row < layer->end[0]; row++)
+        row_portable(layer, NULL, layer->begin[0] + to + row, zero, plane);
+}
+
+/* memcpy of what is often a few bytes. */
+static inline void copy_portable(uint8_t *to, const uint8_t *from, size_t n)
+{
+    if (n >= 16) {
+        for (size_t i = 0; i + 16 < n; i += 16)
+            memcpy(to + i, from + i, 16);
+        memcpy(to + n - 16, from + n - 16, 16);
+    } else if (n >= 8) {
+        memcpy(to, from, 8);
+        memcpy(to + n - 8, from + n - 8, 8);
+    } else if (n >= 4) {
+        memcpy(to, from, 4);
+        memcpy(to + n - 4, from + n - 4, 4);
+    } else {
+        for (size_t i = 0; i < n; i++)
+            to[i] = from[i];
+    }
+}
+
+/* The bytes of the same rows of a group's one channel. */
+static void bytes_portable(const layer_t *layer, const uint8_t *codes, size_t from, size_t to,
+                           int32_t zero, uint8_t *plane)
+{
+    const size_t width = layer->pitch / layer->stride[0] * layer->stride[1];
+    const size_t first = from ? layer->begin[0] + from : 0;
+    const size_t last = layer->begin[0] + to + (to == layer->height ? layer->end[0] : 0);
+    if (width != layer->width || layer->begin[0] + layer->end[0])
+        memset(plane + first * width, zero & 0xff, (last - first) * width);
+    plane += (layer->begin[0] + from) * width + layer->begin[1];
+    for (size_t row = from; row < to; row++, plane += width, codes += layer->width)
+        copy_portable(plane, codes, layer->width);
+}
+
+/* Some rows of the image in one plane. */
 static void chunk_portable(const struct call *call, const struct worker *worker, size_t job,
                            size_t plane, size_t chunk, uint8_t *planes)
 {
     const layer_t *layer = call->layer;
     const image_t *image = call->info + job / layer->groups;
-    const size_t most = qsdk_conv_int8_chunk_portable(layer), from = chunk * most;
-    const size_t to = least_portable(from + most, layer->height);
+    const size_t from = chunk * layer->chunk;
+    const size_t to = least_portable(from + layer->chunk, layer->height);
     const size_t alive = least_portable(4, layer->channels - 4 * plane);
     for (size_t c = 0; c < alive; c++) {
         const size_t channel = job * layer->channels + 4 * plane + c;
         code_portable(call, image, (channel * layer->height + from) * layer->width,
                       (to - from) * layer->width, worker->codes[c]);
     }
-    uint8_t *quads = planes + plane * layer->plane_bytes;
-    for (size_t row = 0; from == 0 && row < layer->begin[0]; row++)
-        row_portable(layer, NULL, row, image->zero, worker->line, quads);
-    for (size_t row = from; row < to; row++) {
-        const uint8_t *codes[4]; /* channels that are not there have weights of 0 */
-        for (size_t c = 0; c < 4; c++)
-            codes[c] = worker->codes[c < alive ? c : 0] + (row - from) * layer->width;
-        row_portable(layer, codes, layer->begin[0] + row, image->zero, worker->line, quads);
-    }
-    for (size_t row = 0; to == layer->height && row < layer->end[0]; row++)
-        row_portable(layer, NULL, layer->begin[0] + to + row, image->zero, worker->line, quads);
+    planes += plane * layer->plane_bytes;
+    if (layer->spans)
+        bytes_portable(layer, worker->codes[0], from, to, image->zero, planes);
+    else
+        quads_portable(layer, worker->codes, alive, from, to, image->zero, planes);
 }
 
 static size_t chunks_portable(const layer_t *layer)
 {
-    const size_t most = qsdk_conv_int8_chunk_portable(layer);
-    return most ? (layer->height + most - 1) / most : 1;
+    return layer->chunk ? (layer->height + layer->chunk - 1) / layer->chunk : 1;
 }
 
 /* What accumulators of a job begin with, and their unit. */
@@ -234,8 +256,8 @@ static void outputs_portable(const struct call *call, const struct worker *worke
 
 static size_t tiles_portable(const layer_t *layer)
 {
-    const size_t most = (size_t)layer->set->positions;
-    return (layer->positions + most - 1) / most * layer->blocks;
+    const size_t most = (size_t)layer->set->vectors;
+    return (layer->vectors + most - 1) / most * layer->blocks;
 }
 
 /* Tile and block number `index` of a job. */
@@ -243,27 +265,21 @@ static void tile_portable(const struct call *call, const struct worker *shared, 
                           size_t index)
 {
     const layer_t *layer = call->layer;
-    const size_t most = (size_t)layer->set->positions, group = job % layer->groups;
-    const size_t block = index % layer->blocks, p = index / layer->blocks * most;
-    const size_t n = block * layer->block, at = group * layer->blocks * layer->block + n;
-    const size_t places = layer->out_height * layer->out_width, column = p % layer->pitch;
-    const size_t place = p / layer->pitch * layer->out_width +
-                         least_portable(column, layer->out_width);
+    const size_t most = (size_t)layer->set->vectors, group = job % layer->groups;
+    const size_t n = index % layer->blocks * layer->block, v = index / layer->blocks * most;
+    const size_t at = group * layer->blocks * layer->block + n;
+    const size_t places = layer->out_height * layer->out_width;
     const size_t bytes = 4 * layer->steps * (layer->set->is_wide ? 2 : 1);
-    const size_t y = (job * layer->outputs + n) * places + place;
+    const size_t y = (job * layer->outputs + n) * places + layer->at[v].place;
     const struct qsdk_conv_int8_tile tile = {
-        .x = shared->planes + 4 * p,
-        .offsets = layer->offsets,
-        .steps = layer->steps,
+        .x = shared->planes,
+        .at = layer->at + v,
+        .vectors = least_portable(most, layer->vectors - v),
         .weights = (const uint8_t *)layer->weights + at * bytes,
         .start = shared->start + n,
         .block = layer->block,
         .outputs = least_portable(layer->block, layer->outputs - n),
-        .positions = least_portable(most, layer->positions - p),
-        .column = column,
-        .width = layer->out_width,
-        .pitch = layer->pitch,
-        .y = call->y + y * width_portable(layer->output != QSDK_LINEAR_INT8_REQUANTIZED),
+        .y = call->y + y * (layer->output == QSDK_LINEAR_INT8_REQUANTIZED ? 1 : 4),
         .apart = places,
         .layer = layer,
         .factor = shared->factor + n,
@@ -317,9 +333,9 @@ static void work_portable(const struct call *call, size_t thread, size_t threads
 /* Nanoseconds of one thread, about. */
 static double effort_portable(const layer_t *layer, size_t images)
 {
-    const double steps = (double)layer->groups * (double)(layer->steps * layer->positions);
+    const double steps = (double)layer->groups * (double)(layer->steps * layer->vectors);
     const double values = (double)(layer->groups * layer->planes) * (double)layer->plane_bytes;
-    return (double)images * (4 * steps * (double)(layer->blocks * layer->block) / layer->set->macs +
+    return (double)images * (4 * layer->set->lanes * steps * (double)(layer->blocks * layer->block) / layer->set->macs +
                              values / 8);
 }
 
