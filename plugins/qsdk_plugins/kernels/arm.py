@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import qsdk
+from qsdk_plugins.kernels.conv_int8 import ConvInt8
 from qsdk_plugins.kernels.linear_int8 import LinearInt8
 
 
@@ -41,6 +42,22 @@ class LinearInt8I8mm(LinearInt8):
     backend = "arm"
 
 
+class ConvInt8Neon(ConvInt8):
+    name = "conv-int8-neon"
+    instruction_set = "neon"
+    features: ClassVar[frozenset[str]] = frozenset({"extension", "neon"})
+    priority = 20
+    backend = "arm"
+
+
+class ConvInt8Dotprod(ConvInt8):
+    name = "conv-int8-dotprod"
+    instruction_set = "dotprod"
+    features: ClassVar[frozenset[str]] = frozenset({"extension", "neon", "dotprod"})
+    priority = 30
+    backend = "arm"
+
+
 @qsdk.hookimpl
 def qsdk_kernels() -> list[type[qsdk.Kernel]]:
     return [
@@ -48,4 +65,6 @@ def qsdk_kernels() -> list[type[qsdk.Kernel]]:
         LinearInt8NeonPairs,
         LinearInt8Dotprod,
         LinearInt8I8mm,
+        ConvInt8Neon,
+        ConvInt8Dotprod,
     ]
