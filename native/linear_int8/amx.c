@@ -8,7 +8,7 @@
 #include "linear_int8_table.h"
 
 #define SET(name) name##_amx
-#define TARGET __attribute__((target("avx512f,avx512bw,amx-tile,amx-int8")))
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,amx-tile,amx-int8")))
 #define INLINE static inline __attribute__((always_inline)) TARGET
 #define ROWS 32
 

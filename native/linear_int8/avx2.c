@@ -24,7 +24,7 @@ OPERATION sums_t dot_avx2(sums_t acc, ints_t codes, ints_t weights)
     const ints_t even = _mm256_srai_epi16(_mm256_slli_epi16(weights, 8), 8);
     const ints_t odd = _mm256_srai_epi16(weights, 8);
     const ints_t sum = _mm256_add_epi32(acc, _mm256_madd_epi16(low, even));
-    return _mm256_add_epi32(sum, _mm256_madd_epi16(high, odd));
+    return VEC(keep)(_mm256_add_epi32(sum, _mm256_madd_epi16(high, odd)));
 }
 
 #include "linear_int8_loops.h"

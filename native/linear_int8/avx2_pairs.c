@@ -20,7 +20,7 @@ OPERATION ints_t total_pairs_avx2(sums_t acc) { return acc; }
 OPERATION sums_t dot_pairs_avx2(sums_t acc, ints_t codes, ints_t weights)
 {
     const ints_t pairs = _mm256_maddubs_epi16(codes, weights);
-    return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    return VEC(keep)(_mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))));
 }
 
 #include "linear_int8_loops.h"

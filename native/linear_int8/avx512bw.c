@@ -8,7 +8,7 @@
 #include "linear_int8_table.h"
 
 #define SET(name) name##_avx512bw
-#define TARGET __attribute__((target("avx512f,avx512bw")))
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512dq")))
 #define ROWS 4
 #define WIDE 4
 
@@ -24,7 +24,7 @@ OPERATION sums_t dot_avx512bw(sums_t acc, ints_t codes, ints_t weights)
     const ints_t even = _mm512_srai_epi16(_mm512_slli_epi16(weights, 8), 8);
     const ints_t odd = _mm512_srai_epi16(weights, 8);
     const ints_t sum = _mm512_add_epi32(acc, _mm512_madd_epi16(low, even));
-    return _mm512_add_epi32(sum, _mm512_madd_epi16(high, odd));
+    return VEC(keep)(_mm512_add_epi32(sum, _mm512_madd_epi16(high, odd)));
 }
 
 #include "linear_int8_loops.h"

@@ -8,7 +8,7 @@
 #include "linear_int8_table.h"
 
 #define SET(name) name##_pairs_avx512bw
-#define TARGET __attribute__((target("avx512f,avx512bw")))
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512dq")))
 #define ROWS 6
 #define WIDE 4
 
@@ -20,7 +20,7 @@ OPERATION ints_t total_pairs_avx512bw(sums_t acc) { return acc; }
 OPERATION sums_t dot_pairs_avx512bw(sums_t acc, ints_t codes, ints_t weights)
 {
     const ints_t pairs = _mm512_maddubs_epi16(codes, weights);
-    return _mm512_add_epi32(acc, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
+    return VEC(keep)(_mm512_add_epi32(acc, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1))));
 }
 
 #include "linear_int8_loops.h"

@@ -8,7 +8,7 @@
 #include "linear_int8_table.h"
 
 #define SET(name) name##_avx512vnni
-#define TARGET __attribute__((target("avx512f,avx512bw,avx512vnni")))
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vnni")))
 #define ROWS 6
 #define WIDE 4
 
@@ -20,7 +20,7 @@ OPERATION ints_t total_avx512vnni(sums_t acc) { return acc; }
 static inline __attribute__((always_inline)) TARGET sums_t dot_avx512vnni(sums_t acc, ints_t codes,
                                                                           ints_t weights)
 {
-    return _mm512_dpbusd_epi32(acc, codes, weights);
+    return VEC(keep)(_mm512_dpbusd_epi32(acc, codes, weights));
 }
 
 #include "linear_int8_loops.h"

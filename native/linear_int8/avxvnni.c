@@ -20,7 +20,7 @@ OPERATION ints_t total_avxvnni(sums_t acc) { return acc; }
 static inline __attribute__((always_inline)) TARGET sums_t dot_avxvnni(sums_t acc, ints_t codes,
                                                                        ints_t weights)
 {
-    return _mm256_dpbusd_avx_epi32(acc, codes, weights);
+    return VEC(keep)(_mm256_dpbusd_avx_epi32(acc, codes, weights));
 }
 
 #include "linear_int8_loops.h"

@@ -27,7 +27,13 @@ OPERATION ints_t repeat_avx2(const uint8_t *codes)
 OPERATION ints_t add_avx2(ints_t a, ints_t b) { return _mm256_add_epi32(a, b); }
 OPERATION ints_t minus_avx2(ints_t a, ints_t b) { return _mm256_sub_epi32(a, b); }
 OPERATION ints_t times_avx2(ints_t a, ints_t b) { return _mm256_mullo_epi32(a, b); }
-OPERATION ints_t flip_avx2(ints_t a, ints_t b) { return _mm256_xor_si256(a, b); }
+/* The same register before and after: gcc otherwise copies accumulators in every step. */
+OPERATION ints_t keep_avx2(ints_t a)
+{
+    __asm__("" : "+x"(a));
+    return a;
+}
+
 OPERATION ints_t larger_avx2(ints_t a, ints_t b) { return _mm256_max_epi32(a, b); }
 
 OPERATION ints_t magnitude_avx2(floats_t a)
@@ -43,6 +49,58 @@ OPERATION floats_t multiply_floats_avx2(floats_t a, floats_t b) { return _mm256_
 OPERATION floats_t add_floats_avx2(floats_t a, floats_t b) { return _mm256_add_ps(a, b); }
 OPERATION floats_t to_floats_avx2(ints_t a) { return _mm256_cvtepi32_ps(a); }
 OPERATION ints_t nearest_avx2(floats_t a) { return _mm256_cvtps_epi32(a); }
+
+OPERATION int32_t largest_of_avx2(ints_t a)
+{
+    const __m128i four = _mm_max_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+    const __m128i two = _mm_max_epi32(four, _mm_shuffle_epi32(four, 0x4e));
+    return _mm_cvtsi128_si32(_mm_max_epi32(two, _mm_shuffle_epi32(two, 0xb1)));
+}
+
+OPERATION float least_of_avx2(floats_t a)
+{
+    const __m128 four = _mm_min_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    const __m128 two = _mm_min_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_min_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
+
+OPERATION float most_of_avx2(floats_t a)
+{
+    const __m128 four = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
+
+/* What is left after rounding, if its magnitude is larger than `far`. */
+OPERATION floats_t farther_avx2(floats_t far, floats_t a)
+{
+    const __m256 whole = _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    return _mm256_max_ps(far, _mm256_andnot_ps(_mm256_set1_ps(-0.0f), _mm256_sub_ps(a, whole)));
+}
+
+OPERATION int any_above_avx2(floats_t a, floats_t b)
+{
+    return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ)) != 0;
+}
+
+/* Within what `nearest` converts; NaN and what lies below become INT_MIN, which packing saturates. */
+OPERATION floats_t bounded_avx2(floats_t a, floats_t low, floats_t high)
+{
+    (void)low;
+    return _mm256_min_ps(high, a);
+}
+
+/* 32 of steps + zero, held within 0..255. Packing works in halves: the last step puts them in
+ * order. */
+OPERATION void store_packed_avx2(uint8_t *p, const ints_t *steps, int zero)
+{
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    const __m256i zeros = _mm256_set1_epi16((int16_t)zero);
+    const __m256i first = _mm256_adds_epi16(_mm256_packs_epi32(steps[0], steps[1]), zeros);
+    const __m256i second = _mm256_adds_epi16(_mm256_packs_epi32(steps[2], steps[3]), zeros);
+    _mm256_storeu_si256((void *)p,
+                        _mm256_permutevar8x32_epi32(_mm256_packus_epi16(first, second), order));
+}
 
 OPERATION void store_bytes_avx2(uint8_t *p, ints_t a)
 {

@@ -5,7 +5,7 @@
 #define LANES 16
 #define VEC(name) name##_avx512
 #define OPERATION \
-    static inline __attribute__((always_inline, unused, target("avx512f,avx512bw")))
+    static inline __attribute__((always_inline, unused, target("avx512f,avx512bw,avx512dq")))
 
 typedef __m512i ints_t;
 typedef __m512 floats_t;
@@ -28,7 +28,13 @@ OPERATION ints_t repeat_avx512(const uint8_t *codes)
 OPERATION ints_t add_avx512(ints_t a, ints_t b) { return _mm512_add_epi32(a, b); }
 OPERATION ints_t minus_avx512(ints_t a, ints_t b) { return _mm512_sub_epi32(a, b); }
 OPERATION ints_t times_avx512(ints_t a, ints_t b) { return _mm512_mullo_epi32(a, b); }
-OPERATION ints_t flip_avx512(ints_t a, ints_t b) { return _mm512_xor_si512(a, b); }
+/* The same register before and after: gcc otherwise copies accumulators in every step. */
+OPERATION ints_t keep_avx512(ints_t a)
+{
+    __asm__("" : "+v"(a));
+    return a;
+}
+
 OPERATION ints_t larger_avx512(ints_t a, ints_t b) { return _mm512_max_epi32(a, b); }
 
 OPERATION ints_t magnitude_avx512(floats_t a)
@@ -44,6 +50,38 @@ OPERATION floats_t multiply_floats_avx512(floats_t a, floats_t b) { return _mm51
 OPERATION floats_t add_floats_avx512(floats_t a, floats_t b) { return _mm512_add_ps(a, b); }
 OPERATION floats_t to_floats_avx512(ints_t a) { return _mm512_cvtepi32_ps(a); }
 OPERATION ints_t nearest_avx512(floats_t a) { return _mm512_cvtps_epi32(a); }
+
+OPERATION int32_t largest_of_avx512(ints_t a) { return _mm512_reduce_max_epi32(a); }
+OPERATION float least_of_avx512(floats_t a) { return _mm512_reduce_min_ps(a); }
+OPERATION float most_of_avx512(floats_t a) { return _mm512_reduce_max_ps(a); }
+/* What is left after rounding, if its magnitude is larger than `far`. */
+OPERATION floats_t farther_avx512(floats_t far, floats_t a)
+{
+    return _mm512_range_ps(far, _mm512_reduce_ps(a, _MM_FROUND_TO_NEAREST_INT), 0xb);
+}
+
+OPERATION int any_above_avx512(floats_t a, floats_t b)
+{
+    return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ) != 0;
+}
+
+/* Within what `nearest` converts; NaN and what lies below become INT_MIN, which packing saturates. */
+OPERATION floats_t bounded_avx512(floats_t a, floats_t low, floats_t high)
+{
+    (void)low;
+    return _mm512_min_ps(high, a);
+}
+
+/* 64 of steps + zero, held within 0..255. Packing works in quarters: the last step puts them in
+ * order. */
+OPERATION void store_packed_avx512(uint8_t *p, const ints_t *steps, int zero)
+{
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __m512i zeros = _mm512_set1_epi16((int16_t)zero);
+    const __m512i first = _mm512_adds_epi16(_mm512_packs_epi32(steps[0], steps[1]), zeros);
+    const __m512i second = _mm512_adds_epi16(_mm512_packs_epi32(steps[2], steps[3]), zeros);
+    _mm512_storeu_si512(p, _mm512_permutexvar_epi32(order, _mm512_packus_epi16(first, second)));
+}
 
 OPERATION void store_bytes_avx512(uint8_t *p, ints_t a)
 {

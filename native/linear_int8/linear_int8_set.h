@@ -30,6 +30,18 @@ struct qsdk_linear_int8_row {
     int32_t zero, steps;
 };
 
+/* Accumulators of a product on their way to results, of outputs [first, first + count).
+ *
+ * acc, pitch   [rows][pitch], the pitch a multiple of 16
+ * row          [rows]
+ * y            the result of the first row; the next is `outputs` of the layer further */
+struct qsdk_linear_int8_tile {
+    size_t first, count, rows, pitch;
+    int32_t *acc;
+    const struct qsdk_linear_int8_row *row;
+    uint8_t *y;
+};
+
 /* Which weights a product is exact for: two products are added in 16 bits by some. */
 enum qsdk_linear_int8_room {
     QSDK_LINEAR_INT8_ANY,
@@ -51,17 +63,14 @@ struct qsdk_linear_int8_set {
     uint32_t (*size)(const float *x, size_t n);
     /* The least and the largest of finite values and 0. */
     void (*range)(const float *x, size_t n, float *low, float *high);
-    /* out[i] = (rne(clip(x / scale, low, high)) + zero) ^ flip; writes up to 63 bytes more. */
-    void (*code)(const float *x, size_t n, float scale, int low, int high, int zero, int flip,
-                 uint8_t *out);
-    /* acc[i] -= row zero * sums + row steps * zeros, over count outputs, a multiple of 16. */
-    void (*correct)(const struct qsdk_linear_int8 *layer, size_t first, size_t count,
-                    const struct qsdk_linear_int8_row *row, int32_t *acc);
-    /* Results of accumulators; reads acc up to the next multiple of 16, writes count. */
-    void (*to_float)(const struct qsdk_linear_int8 *layer, size_t first, size_t count,
-                     const int32_t *acc, float scale, float *y);
-    void (*to_codes)(const struct qsdk_linear_int8 *layer, size_t first, size_t count,
-                     const int32_t *acc, uint8_t *y);
+    /* out[i] = rne(clip(x / scale, low, high)) + zero, which a byte of the set's sign holds; writes
+     * up to 63 bytes more. */
+    void (*code)(const float *x, size_t n, float scale, int low, int high, int zero, uint8_t *out);
+    /* acc -= row zero * sums + row steps * zeros, of whole blocks */
+    void (*correct)(const struct qsdk_linear_int8 *layer, const struct qsdk_linear_int8_tile *tile);
+    /* Results; acc is read in whole blocks. */
+    void (*to_float)(const struct qsdk_linear_int8 *layer, const struct qsdk_linear_int8_tile *tile);
+    void (*to_codes)(const struct qsdk_linear_int8 *layer, const struct qsdk_linear_int8_tile *tile);
 };
 
 extern const struct qsdk_linear_int8_set qsdk_linear_int8_portable;

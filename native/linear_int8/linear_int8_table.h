@@ -21,11 +21,11 @@
 uint32_t VEC(qsdk_linear_int8_size)(const float *x, size_t n);
 void VEC(qsdk_linear_int8_range)(const float *x, size_t n, float *low, float *high);
 void VEC(qsdk_linear_int8_code)(const float *x, size_t n, float scale, int low, int high, int zero,
-                                int flip, uint8_t *out);
-void VEC(qsdk_linear_int8_correct)(const struct qsdk_linear_int8 *layer, size_t first, size_t count,
-                                   const struct qsdk_linear_int8_row *row, int32_t *acc);
-void VEC(qsdk_linear_int8_to_float)(const struct qsdk_linear_int8 *layer, size_t first,
-                                    size_t count, const int32_t *acc, float scale, float *y);
-void VEC(qsdk_linear_int8_to_codes)(const struct qsdk_linear_int8 *layer, size_t first,
-                                    size_t count, const int32_t *acc, uint8_t *y);
+                                uint8_t *out);
+void VEC(qsdk_linear_int8_correct)(const struct qsdk_linear_int8 *layer,
+                                   const struct qsdk_linear_int8_tile *tile);
+void VEC(qsdk_linear_int8_to_float)(const struct qsdk_linear_int8 *layer,
+                                    const struct qsdk_linear_int8_tile *tile);
+void VEC(qsdk_linear_int8_to_codes)(const struct qsdk_linear_int8 *layer,
+                                    const struct qsdk_linear_int8_tile *tile);
 #endif

@@ -45,45 +45,59 @@ static void range_portable(const float *x, size_t n, float *low, float *high)
 }
 
 static void code_portable(const float *x, size_t n, float scale, int low, int high, int zero,
-                          int flip, uint8_t *out)
+                          uint8_t *out)
 {
     for (size_t i = 0; i < n; i++) {
         const float held = qsdk_clamp_portable(x[i] / scale, (float)low, (float)high);
-        out[i] = (uint8_t)(((int32_t)qsdk_round_portable(held) + zero) ^ flip);
+        out[i] = (uint8_t)((int32_t)qsdk_round_portable(held) + zero);
     }
 }
 
-static void correct_portable(const struct qsdk_linear_int8 *layer, size_t first, size_t count,
-                             const struct qsdk_linear_int8_row *row, int32_t *acc)
+static void correct_portable(const struct qsdk_linear_int8 *layer,
+                             const struct qsdk_linear_int8_tile *tile)
 {
-    for (size_t i = 0; i < count; i++)
-        acc[i] = (int32_t)((uint32_t)acc[i] -
-                           (uint32_t)row->zero * (uint32_t)layer->sums[first + i] -
-                           (uint32_t)row->steps * (uint32_t)layer->zeros[first + i]);
-}
-
-static void to_float_portable(const struct qsdk_linear_int8 *layer, size_t first, size_t count,
-                              const int32_t *acc, float scale, float *y)
-{
-    for (size_t i = 0; i < count; i++) {
-        float value = (float)acc[i] * (scale * layer->scale[first + i]);
-        value = value + layer->bias[first + i];
-        value = layer->low > value ? layer->low : value;
-        y[i] = layer->high < value ? layer->high : value;
+    const int32_t *sums = layer->sums + tile->first, *zeros = layer->zeros + tile->first;
+    for (size_t r = 0; r < tile->rows; r++) {
+        const uint32_t zero = (uint32_t)tile->row[r].zero, steps = (uint32_t)tile->row[r].steps;
+        int32_t *acc = tile->acc + r * tile->pitch;
+        for (size_t i = 0; i < tile->count; i++)
+            acc[i] = (int32_t)((uint32_t)acc[i] - zero * (uint32_t)sums[i] -
+                               steps * (uint32_t)zeros[i]);
     }
 }
 
-static void to_codes_portable(const struct qsdk_linear_int8 *layer, size_t first, size_t count,
-                              const int32_t *acc, uint8_t *y)
+static void to_float_portable(const struct qsdk_linear_int8 *layer,
+                              const struct qsdk_linear_int8_tile *tile)
+{
+    const float *scale = layer->scale + tile->first, *bias = layer->bias + tile->first;
+    for (size_t r = 0; r < tile->rows; r++) {
+        const int32_t *acc = tile->acc + r * tile->pitch;
+        uint8_t *y = tile->y + r * layer->outputs * sizeof(float);
+        for (size_t i = 0; i < tile->count; i++) {
+            const float product = (float)acc[i] * (tile->row[r].scale * scale[i]);
+            const float sum = product + bias[i];
+            const float above = layer->low > sum ? layer->low : sum;
+            const float value = layer->high < above ? layer->high : above;
+            memcpy(y + i * sizeof value, &value, sizeof value);
+        }
+    }
+}
+
+static void to_codes_portable(const struct qsdk_linear_int8 *layer,
+                              const struct qsdk_linear_int8_tile *tile)
 {
     const int64_t low = layer->output_low - layer->output_zero;
     const int64_t high = layer->output_high - layer->output_zero;
-    for (size_t i = 0; i < count; i++) {
-        const size_t n = first + i;
-        int64_t steps = (int64_t)acc[i] * layer->mantissa[n] + layer->addend[n];
-        steps >>= layer->right[n];
-        steps = steps < low ? low : steps > high ? high : steps;
-        y[i] = (uint8_t)(steps + layer->output_zero);
+    for (size_t r = 0; r < tile->rows; r++) {
+        const int32_t *acc = tile->acc + r * tile->pitch;
+        uint8_t *y = tile->y + r * layer->outputs;
+        for (size_t i = 0; i < tile->count; i++) {
+            const size_t n = tile->first + i;
+            int64_t steps = (int64_t)acc[i] * layer->mantissa[n] + layer->addend[n];
+            steps >>= layer->right[n];
+            steps = steps < low ? low : steps > high ? high : steps;
+            y[i] = (uint8_t)(steps + layer->output_zero);
+        }
     }
 }
 

@@ -107,7 +107,10 @@ class PackedLayer:
         codes, zeros = signed_codes(operation.weight)
         outputs, inputs = codes.shape
         weights = aligned(lib.qsdk_linear_int8_packed_bytes(inputs, outputs))
-        sums, start = per_output(np.zeros(outputs, np.int32)), per_output(np.zeros(outputs, np.int32))
+        sums, start = (
+            per_output(np.zeros(outputs, np.int32)),
+            per_output(np.zeros(outputs, np.int32)),
+        )
         arrays = {
             "weights": weights, "sums": sums, "start": start, "zeros": per_output(zeros),
             **result_arrays(operation),

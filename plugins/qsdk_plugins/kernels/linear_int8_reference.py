@@ -172,7 +172,9 @@ class _LinearInt8(Prepared):
             self._requantizer = Requantizer.of(operation, self._scale)
 
     def run(self, x: NDArray[Any], out: NDArray[Any]) -> None:
-        rows = code_rows(x.reshape(math.prod(x.shape[:-1]), x.shape[-1]), self.operation.activations)
+        rows = code_rows(
+            x.reshape(math.prod(x.shape[:-1]), x.shape[-1]), self.operation.activations
+        )
         accumulator = rows.steps @ self._steps.T
         output = self.operation.output
         if output.form == "float32":

@@ -37,7 +37,7 @@ class LinearInt8AvxVnni(LinearInt8):
 class LinearInt8Avx512Bw(LinearInt8):
     name = "linear-int8-avx512bw"
     instruction_set = "avx512bw"
-    features: ClassVar[frozenset[str]] = frozenset({"extension", "avx512f", "avx512bw"})
+    features: ClassVar[frozenset[str]] = frozenset({"extension", "avx512bw", "avx512dq"})
     priority = 30
     backend = "x86"
 
@@ -45,7 +45,7 @@ class LinearInt8Avx512Bw(LinearInt8):
 class LinearInt8Avx512BwPairs(LinearInt8):
     name = "linear-int8-avx512bw-pairs"
     instruction_set = "avx512bw_pairs"
-    features: ClassVar[frozenset[str]] = frozenset({"extension", "avx512f", "avx512bw"})
+    features: ClassVar[frozenset[str]] = frozenset({"extension", "avx512bw", "avx512dq"})
     needs_room = True
     priority = 31
     backend = "x86"
@@ -55,7 +55,7 @@ class LinearInt8Avx512Vnni(LinearInt8):
     name = "linear-int8-avx512vnni"
     instruction_set = "avx512vnni"
     features: ClassVar[frozenset[str]] = frozenset(
-        {"extension", "avx512f", "avx512bw", "avx512vnni"}
+        {"extension", "avx512bw", "avx512dq", "avx512vnni"}
     )
     priority = 40
     backend = "x86"
@@ -65,7 +65,7 @@ class LinearInt8Amx(LinearInt8):
     name = "linear-int8-amx"
     instruction_set = "amx"
     features: ClassVar[frozenset[str]] = frozenset(
-        {"extension", "avx512f", "avx512bw", "avx512vnni", "amx_tile", "amx_int8"}
+        {"extension", "avx512bw", "avx512dq", "avx512vnni", "amx_tile", "amx_int8"}
     )
     priority = 50
     backend = "x86"
