@@ -49,7 +49,7 @@ TILE_INLINE void sum_dotprod(const tile_t *tile, int32_t *sums, int block, int v
 
 const struct qsdk_conv_int8_set qsdk_conv_int8_dotprod = {
     .name = "dotprod",
-    .coding = &qsdk_linear_int8_portable,
+    .coding = &qsdk_linear_int8_dotprod,
     .is_signed = 1,
     .lanes = 4,
     .vectors = 3,

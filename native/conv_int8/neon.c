@@ -48,7 +48,7 @@ TILE_INLINE void sum_neon(const tile_t *tile, int32_t *sums, int block, int vect
 
 const struct qsdk_conv_int8_set qsdk_conv_int8_neon = {
     .name = "neon",
-    .coding = &qsdk_linear_int8_portable,
+    .coding = &qsdk_linear_int8_neon,
     .is_signed = 1,
     .lanes = 4,
     .vectors = 3,

@@ -111,7 +111,7 @@ static void code_portable(const struct call *call, const image_t *image, size_t 
     const int lowest = layer->set->is_signed ? -128 : 0;
     const int zero = image->zero; /* in stored codes: nothing is left to flip */
     layer->set->coding->code((const float *)(const void *)call->x + place, count, image->scale,
-                             lowest - zero, lowest + 255 - zero, zero, 0, codes);
+                             lowest - zero, lowest + 255 - zero, zero, codes);
 }
 
 static void fill_portable(uint8_t *quads, size_t n, int32_t zero)
