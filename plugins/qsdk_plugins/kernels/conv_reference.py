@@ -51,9 +51,7 @@ class _ConvInt8(Prepared):
         y = self._result(sums.reshape(-1, len(self._scale)), np.repeat(images.scale, places))
         out[...] = np.moveaxis(y.reshape(sums.shape), -1, 1)
 
-    def _result(
-        self, accumulator: NDArray[np.int64], scale: NDArray[np.float32]
-    ) -> NDArray[Any]:
+    def _result(self, accumulator: NDArray[np.int64], scale: NDArray[np.float32]) -> NDArray[Any]:
         """accumulator : (places of all images, out); scale : of the image of each place"""
         output = self.operation.output
         if output.form == "float32":
