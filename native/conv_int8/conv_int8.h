@@ -63,6 +63,7 @@ struct qsdk_conv_int8 {
     size_t quads;               /* of a row of the kernel */
     size_t steps, vectors;
     size_t chunk;               /* rows of an image that are coded at once */
+    size_t together, jobs;      /* groups of a job, at most; jobs of an image */
     size_t start, factor, codes, worker; /* bytes of the parts of a worker's scratch, and of all */
 };
 

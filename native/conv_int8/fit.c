@@ -83,18 +83,27 @@ static void places_portable(struct qsdk_conv_int8 *layer, const size_t padded[2]
     layer->plane_bytes = up_portable(padded[0] * width, 64);
 }
 
+/* How much is coded before it is multiplied: codes stay in the L1 cache. Small channels with groups
+ * of their own go together. */
+static void chunk_portable(struct qsdk_conv_int8 *layer)
+{
+    const size_t most = 2048, image = layer->height * layer->width;
+    const size_t rows = layer->width ? most / layer->width : 1;
+    layer->chunk = rows < 1 ? 1 : rows < layer->height ? rows : layer->height;
+    layer->together = layer->spans && image && image < most ? most / image : 1;
+    layer->together = layer->together < layer->groups ? layer->together : layer->groups;
+    layer->jobs = (layer->groups + layer->together - 1) / layer->together;
+}
+
 static void scratch_portable(struct qsdk_conv_int8 *layer)
 {
-    const size_t outputs = layer->blocks * layer->block;
-    const size_t rows = layer->width ? 2048 / layer->width : 1; /* codes stay in the L1 cache */
-    layer->chunk = rows < 1 ? 1 : rows < layer->height ? rows : layer->height;
+    const size_t outputs = layer->together * layer->blocks * layer->block;
+    const size_t past = (size_t)layer->set->lanes * layer->unit + 128; /* of the last position */
     layer->start = up_portable(outputs * sizeof(int32_t), 64);
     layer->factor = up_portable(outputs * sizeof(float), 64);
-    layer->codes = up_portable(layer->chunk * layer->width, 64) + 64;
-    /* The last vector reads past the last position. */
-    const size_t past = (size_t)layer->set->lanes * layer->unit + 128;
+    layer->codes = up_portable(layer->together * layer->chunk * layer->width, 64) + 64;
     layer->worker = up_portable(layer->start + layer->factor + 4 * layer->codes +
-                                    layer->planes * layer->plane_bytes + past, 64);
+                                    layer->together * layer->planes * layer->plane_bytes + past, 64);
 }
 
 int qsdk_conv_int8_fit(struct qsdk_conv_int8 *layer)
@@ -113,6 +122,7 @@ int qsdk_conv_int8_fit(struct qsdk_conv_int8 *layer)
         channels_portable(layer, padded);
     layer->steps = layer->repeats * layer->planes * layer->kernel[0] * layer->quads;
     layer->vectors = layer->out_height * (up_portable(layer->out_width, lanes) / lanes);
+    chunk_portable(layer);
     scratch_portable(layer);
     return layer->plane_bytes >> 32 != 0;
 }

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +167,7 @@ def main() -> None:
         for batch in options.batches:
             x = np.random.default_rng(1).standard_normal((batch, *layer.image), np.float32)
             check(layer, mine(x), other(x))
-            fast, slow = best_of_rounds([lambda: mine(x), lambda: other(x)], options.seconds)
+            fast, slow = best_of_rounds([partial(mine, x), partial(other, x)], options.seconds)
             ratios[kind].append(slow / fast)
             print(f"{layer!s:42} {batch:5} {fast:9.1f} {slow:14.1f} {slow / fast:6.2f}", flush=True)
     for kind, found in ratios.items():
