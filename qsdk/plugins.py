@@ -21,7 +21,7 @@ import pluggy
 from qsdk import hookspecs
 from qsdk.encodings import Encoding
 from qsdk.errors import PluginError, QsdkError
-from qsdk.interfaces import CONTRACT, Adapter, Kernel, Observer, Quantizer
+from qsdk.interfaces import CONTRACT, Adapter, Kernel, Observer, Quantizer, misdeclared
 from qsdk.streams import output_to_stderr
 
 GROUP = "qsdk"
@@ -196,3 +196,5 @@ def _check(kind: str, target: Any) -> None:
         raise PluginError(f"{target.__name__} does not define {missing}")
     if kind == "quantizer" and not hasattr(target, "capabilities"):
         raise PluginError(f"{target.__name__} does not declare its capabilities")
+    if kind == "kernel" and (fault := misdeclared(target)):
+        raise PluginError(fault)

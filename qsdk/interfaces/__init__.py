@@ -3,8 +3,9 @@
 from qsdk.cpu import most_threads
 from qsdk.interfaces.adapter import Adapter
 from qsdk.interfaces.affine_quantizer import AffineQuantizer
+from qsdk.interfaces.declaration import misdeclared
 from qsdk.interfaces.ends import Ends
-from qsdk.interfaces.input_codes import InputCodes, code_rows
+from qsdk.interfaces.input_codes import InputCodes, code_rows, input_group_size
 from qsdk.interfaces.kernel import Kernel, Prepared
 from qsdk.interfaces.model import Layer, Model
 from qsdk.interfaces.observer import Observer
@@ -32,5 +33,7 @@ __all__ = [
     "Quantizer",
     "code_rows",
     "finite_float32",
+    "input_group_size",
+    "misdeclared",
     "most_threads",
 ]

@@ -11,6 +11,7 @@ import attrs
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qsdk import native
 from qsdk.encodings import Encoding
 from qsdk.errors import DataError, OptionError, SchemeError
 from qsdk.interfaces.model import Layer
@@ -62,22 +63,53 @@ def finite_float32(array: ArrayLike, what: str = "the array") -> NDArray[np.floa
     Any float dtype is taken. Raises DataError for other dtypes, and with the position of the
     first value that is NaN, infinite, or too large for float32.
     """
+    floats = _as_float32(array, what)
+    if not _all_finite(floats):
+        raise _not_finite(array, floats, what)
+    return floats
+
+
+class NotFinite(Exception):
+    """Raised in a ``quantize`` that :func:`looks_itself`, for values that are not finite."""
+
+
+def looks_itself(quantize: Callable[..., Any]) -> Callable[..., Any]:
+    """Marks a ``quantize`` that finds values that are not finite on its own way through them.
+
+    It raises NotFinite, and its caller sees the DataError of :func:`finite_float32`. It also
+    refuses an axis that does not exist, as Slices does.
+    """
+    setattr(quantize, "looks_itself", True)  # noqa: B010 (mypy: a function)
+    return quantize
+
+
+def _as_float32(array: ArrayLike, what: str) -> NDArray[np.float32]:
     given = np.asarray(array)
     if not _is_float(given.dtype):
         raise DataError(f"{what} is {given.dtype}; give floats (an integer array has no scale)")
-    with np.errstate(over="ignore"):
-        floats = np.array(given, np.float32, order="C", copy=None)
-    finite = np.isfinite(floats)
-    if not finite.all():
-        first = np.unravel_index(int(np.argmin(finite)), given.shape)
-        position = "[" + ", ".join(str(int(i)) for i in first) + "]"
-        raise DataError(
-            f"{what} holds {given[first]} at {position}; "
-            "every value must be finite in float32: mend or exclude it first"
-        )
-    view = floats.view()
+    if given.dtype == np.float32:
+        view = np.ascontiguousarray(given).reshape(given.shape).view(np.ndarray)
+    else:
+        with np.errstate(over="ignore"):
+            view = np.array(given, np.float32, order="C").view()
     view.flags.writeable = False
     return view
+
+
+def _all_finite(floats: NDArray[np.float32]) -> bool:
+    if native.available():
+        return native.range_rows(floats.reshape(1, -1))[2]
+    return bool(np.isfinite(floats).all())
+
+
+def _not_finite(array: ArrayLike, floats: NDArray[np.float32], what: str) -> DataError:
+    given = np.asarray(array)
+    first = np.unravel_index(int(np.argmin(np.isfinite(floats))), given.shape)
+    position = "[" + ", ".join(str(int(i)) for i in first) + "]"
+    return DataError(
+        f"{what} holds {given[first]} at {position}; "
+        "every value must be finite in float32: mend or exclude it first"
+    )
 
 
 def _is_float(dtype: np.dtype[Any]) -> bool:
@@ -134,10 +166,17 @@ class Quantizer(abc.ABC):
 
 
 def _with_input_policy(quantize: Callable[..., Encoding]) -> Callable[..., Encoding]:
+    prepare = _as_float32 if getattr(quantize, "looks_itself", False) else finite_float32
+
     @functools.wraps(quantize)
     def checked(self: Quantizer, weight: ArrayLike, *, layer: Layer | None = None) -> Encoding:
-        floats = finite_float32(weight, layer.name if layer else "the weight")
-        Slices(self.scheme, floats.shape)  # refuses an axis that does not exist
-        return quantize(self, floats, layer=layer)
+        what = layer.name if layer else "the weight"
+        floats = prepare(weight, what)
+        if prepare is finite_float32:
+            Slices(self.scheme, floats.shape)  # refuses an axis that does not exist
+        try:
+            return quantize(self, floats, layer=layer)
+        except NotFinite:
+            raise _not_finite(weight, floats, what) from None
 
     return checked

@@ -122,8 +122,8 @@ def test_isolated_no_plugin_of_others_is_imported_in_this_process(start, plugin,
     )
     process = start("doctor", "--isolate", "--json", PYTHONPATH=plugin("squant", code))
     document = json.loads(process.communicate(timeout=60)[0])
-    (pid,) = (tmp_path / "pids").read_text().split()
-    assert int(pid) != process.pid
+    pids = (tmp_path / "pids").read_text().split()
+    assert pids and str(process.pid) not in pids
     assert document["conflicts"] == [
         "quantizer 'squant': qsdk:quantizer:squant 0.1.0 and squant:quantizer:squant 1.5"
     ]

@@ -1,0 +1,97 @@
+/* Quads and results in plain C, for every set: inlined into a function of the set's target, the
+ * compiler makes them vectors of that target. */
+#ifndef QSDK_CONV_INT8_RESULTS_H
+#define QSDK_CONV_INT8_RESULTS_H
+
+#include "conv_int8_set.h"
+
+#include <string.h>
+
+#if defined(__GNUC__)
+#define INLINED static inline __attribute__((always_inline, unused))
+#else
+#define INLINED static inline
+#endif
+
+typedef struct qsdk_conv_int8_tile tile_t;
+
+INLINED void few_quads_portable(const uint8_t *const rows[4], size_t step, size_t n, uint8_t *to)
+{
+    const uint8_t *a = rows[0], *b = rows[1], *c = rows[2], *d = rows[3];
+    for (size_t i = 0; i < n; i++) {
+        to[4 * i] = a[i * step];
+        to[4 * i + 1] = b[i * step];
+        to[4 * i + 2] = c[i * step];
+        to[4 * i + 3] = d[i * step];
+    }
+}
+
+/* The strides that networks have get loops of their own. */
+INLINED void quads_inlined_portable(const uint8_t *const rows[4], size_t step, size_t n,
+                                    uint8_t *to)
+{
+    if (step == 1)
+        few_quads_portable(rows, 1, n, to);
+    else if (step == 2)
+        few_quads_portable(rows, 2, n, to);
+    else
+        few_quads_portable(rows, step, n, to);
+}
+
+/* Moves the accumulators of positions within the result's width together; returns how many. */
+INLINED size_t dense_portable(const tile_t *tile, int32_t *acc)
+{
+    if (tile->pitch == tile->width)
+        return tile->positions;
+    size_t count = 0, column = tile->column;
+    for (size_t p = 0; p < tile->positions; p++) {
+        acc[count] = acc[p];
+        count += column < tile->width;
+        column = column + 1 < tile->pitch ? column + 1 : 0;
+    }
+    return count;
+}
+
+INLINED void floats_portable(const tile_t *tile, size_t n, const int32_t *acc, size_t count)
+{
+    float *y = (float *)tile->y + n * tile->apart;
+    const float factor = tile->factor[n], bias = tile->bias[n];
+    const float low = tile->layer->low, high = tile->layer->high;
+    for (size_t i = 0; i < count; i++) {
+        float value = (float)acc[i] * factor;
+        value = value + bias;
+        value = low > value ? low : value;
+        y[i] = high < value ? high : value;
+    }
+}
+
+INLINED void codes_portable(const tile_t *tile, size_t n, const int32_t *acc, size_t count)
+{
+    uint8_t *y = (uint8_t *)tile->y + n * tile->apart;
+    const struct qsdk_conv_int8 *layer = tile->layer;
+    const int64_t low = layer->output_low - layer->output_zero;
+    const int64_t high = layer->output_high - layer->output_zero;
+    const int64_t mantissa = tile->mantissa[n], addend = tile->addend[n];
+    const int32_t right = tile->right[n];
+    for (size_t i = 0; i < count; i++) {
+        int64_t steps = (acc[i] * mantissa + addend) >> right;
+        steps = steps < low ? low : steps > high ? high : steps;
+        y[i] = (uint8_t)(steps + layer->output_zero);
+    }
+}
+
+/* acc: [block][QSDK_CONV_INT8_POSITIONS], in place. */
+INLINED void results_portable(const tile_t *tile, int32_t *acc)
+{
+    for (size_t n = 0; n < tile->outputs; n++, acc += QSDK_CONV_INT8_POSITIONS) {
+        const size_t count = dense_portable(tile, acc);
+        if (tile->layer->output == QSDK_LINEAR_INT8_FLOAT)
+            floats_portable(tile, n, acc, count);
+        else if (tile->layer->output == QSDK_LINEAR_INT8_REQUANTIZED)
+            codes_portable(tile, n, acc, count);
+        else
+            memcpy((int32_t *)tile->y + n * tile->apart, acc, count * sizeof *acc);
+    }
+}
+
+#endif

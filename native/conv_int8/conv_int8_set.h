@@ -1,0 +1,59 @@
+/* What an instruction set brings: the table that run.c calls. */
+#ifndef QSDK_CONV_INT8_SET_H
+#define QSDK_CONV_INT8_SET_H
+
+#include "conv_int8.h"
+#include "linear_int8_set.h"
+
+enum {
+    QSDK_CONV_INT8_BLOCK = 8,      /* outputs of a block, at most */
+    QSDK_CONV_INT8_POSITIONS = 48, /* positions of a tile, at most */
+};
+
+/* Some positions of the result, one after the other, of a block of outputs. */
+struct qsdk_conv_int8_tile {
+    const uint8_t *x;      /* the quad of the first position, were its offset 0 */
+    const size_t *offsets; /* [steps] bytes */
+    size_t steps;
+    const void *weights;
+    const int32_t *start; /* what accumulators begin with, per output */
+    size_t block, outputs;
+    size_t positions, column, width, pitch; /* column of the first position */
+    void *y;                                /* the first result of the first output */
+    size_t apart;                           /* results from output to output */
+    const struct qsdk_conv_int8 *layer;
+    const float *factor, *bias; /* per output, as are the others */
+    const int64_t *addend;
+    const int32_t *mantissa, *right;
+};
+
+struct qsdk_conv_int8_set {
+    const char *name;
+    const struct qsdk_linear_int8_set *coding; /* whose size, range and code serve here too */
+    int is_signed; /* codes are stored as int8, else as uint8 */
+    int is_wide;   /* weights have 16 bits */
+    int positions; /* of a tile, at most */
+    int block;     /* outputs of a block, at most; 1, 2 or 4 are possible too */
+    int macs;      /* multiplications per nanosecond, about: how much work wants threads */
+
+    /* to[i] = the quad of rows[.][i * step], i < n. */
+    void (*quads)(const uint8_t *const rows[4], size_t step, size_t n, uint8_t *to);
+    /* The results of a tile; reads quads of the positions that fill its last vector, too. */
+    void (*tile)(const struct qsdk_conv_int8_tile *tile);
+};
+
+extern const struct qsdk_conv_int8_set qsdk_conv_int8_portable;
+#if defined(__x86_64__) && defined(__GNUC__)
+extern const struct qsdk_conv_int8_set qsdk_conv_int8_avx2;
+extern const struct qsdk_conv_int8_set qsdk_conv_int8_avx512vnni;
+#if __GNUC__ >= 11 || defined(__clang__)
+extern const struct qsdk_conv_int8_set qsdk_conv_int8_avxvnni;
+#endif
+#elif defined(__aarch64__) && defined(__GNUC__)
+extern const struct qsdk_conv_int8_set qsdk_conv_int8_neon;
+#if !defined(__clang__) || __clang_major__ >= 16
+extern const struct qsdk_conv_int8_set qsdk_conv_int8_dotprod;
+#endif
+#endif
+
+#endif

@@ -1,0 +1,20 @@
+"""The ARM backend: which families have a kernel for which instruction set."""
+
+from __future__ import annotations
+
+import qsdk
+from qsdk_plugins.kernels.instruction_sets import on
+from qsdk_plugins.kernels.linear_binary import LinearBinary, LinearTernary
+from qsdk_plugins.kernels.linear_int8 import LinearInt8
+
+
+@qsdk.hookimpl
+def qsdk_kernels() -> list[type[qsdk.Kernel]]:
+    return [
+        on(LinearInt8, "neon", "arm", 20, "neon"),
+        on(LinearInt8, "neon_pairs", "arm", 21, "neon", needs_room=True),
+        on(LinearInt8, "dotprod", "arm", 30, "neon dotprod"),
+        on(LinearInt8, "i8mm", "arm", 40, "neon i8mm"),
+        on(LinearBinary, "neon", "arm", 20, "neon"),
+        on(LinearTernary, "neon", "arm", 20, "neon"),
+    ]
