@@ -113,3 +113,26 @@ def test_an_extension_that_does_not_load_leaves_its_reason(monkeypatch):
             native.pack(np.zeros(3, np.int8), 4)
     finally:
         native._extension.cache_clear()
+
+
+@pytest.mark.parametrize("bits", range(1, 9))
+@pytest.mark.parametrize(
+    "shape", [(3, 9), (70, 18), (65, 63), (20, 2997), (2, 90_000), (0, 9), (5, 0)]
+)
+def test_one_call_encodes_as_the_calls_that_it_is_made_of(shape, bits):
+    rows = np.random.default_rng(bits).standard_normal(shape).astype(np.float32)
+    qmin, qmax = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+    stages = {"stage_k": True, "stage_c": True}
+    encoded = native.encode_rows(rows, 9, bits, qmin, qmax, symmetric=False, **stages)
+    low, high, _ = native.range_rows(rows)
+    if rows.size:
+        scale, zero_point = native.grid_rows(low, high, qmin, qmax, symmetric=False)
+        codes = native.squant(rows, 9, scale, zero_point, qmin, qmax, **stages)
+        for one, other in zip(
+            encoded, (scale, zero_point, native.pack(codes.ravel(), bits)), strict=True
+        ):
+            assert one.tobytes() == other.tobytes()
+        rows[-1, -1] = np.nan
+        assert native.encode_rows(rows, 9, bits, qmin, qmax, symmetric=False, **stages) is None
+    else:
+        assert encoded[2].size == 0 and len(encoded[0]) == shape[0]

@@ -17,7 +17,7 @@ def outcome(length, kernel_size, seed):
     """What all functions give for rows of every kind and length: a few hundred bytes objects."""
     rng = np.random.default_rng(seed)
     kind, grid = list(KINDS)[seed % len(KINDS)], GRIDS[rng.integers(len(GRIDS))]
-    rows, scale, zero_point = rows_of(kind, (32 if length < 512 else 2, length), *grid, seed)
+    rows, scale, zero_point = rows_of(kind, (36 if length < 512 else 2, length), *grid, seed)
     arguments = (scale, zero_point, *grid)
     stage_k, stage_c = STAGES[rng.integers(len(STAGES)) if seed % 2 else 0]
     squant = native.squant(rows, kernel_size, *arguments, stage_k=stage_k, stage_c=stage_c)
@@ -34,9 +34,9 @@ def test_100_000_rows_of_0_to_511_values_give_the_same_bits(name):
         (length - length % kernel_size, kernel_size, 7 * length + kernel_size + shift)
         for length in range(512)
         for kernel_size in (1, 9, 1 + length % 64)
-        for shift in (0, 1, 2)
+        for shift in (0, 1)
     ]
-    assert 32 * len(cases) > 100_000
+    assert 36 * len(cases) > 100_000
     with using("portable"):
         expected = [outcome(*case) for case in cases]
     with using(name):

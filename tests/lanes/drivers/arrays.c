@@ -261,6 +261,37 @@ static void try_grid(int kind, const int *grid, int symmetric)
     }
 }
 
+/* The one call against the calls that it is made of. */
+static void try_encoding(const int *grid, int bits, size_t kernels, size_t kernel_size, int stages)
+{
+    const size_t rows = 19, length = kernels * kernel_size, bytes = (rows * length * (size_t)bits + 7) / 8;
+    const size_t block = length * (size_t)bits % 8 ? 8 : 1 + draw(12);
+    float *x = guarded(0, rows * length * sizeof *x), low[19], high[19], scale[19], scales[19];
+    int32_t *error = guarded(1, length * sizeof *error), zero[19], zeros[19];
+    uint8_t *codes = guarded(2, block * length), *packed = guarded(3, bytes);
+    uint8_t *all = guarded(4, rows * length), *expected = guarded(5, bytes);
+    for (size_t i = 0; i < rows * length; i++)
+        x[i] = (float)(draw(1 << 20) + draw(1 << 20)) / (1 << 20) - 0.9f;
+    int right = qsdk_encode_rows_portable(set, x, rows, kernels, kernel_size, bits, grid[0],
+                                          grid[1], 0, stages & 1, stages >> 1, block, error, codes,
+                                          scale, zero, packed);
+    set->range_rows(x, rows, length, low, high);
+    qsdk_grid_rows_portable(low, high, rows, grid[0], grid[1], 0, scales, zeros);
+    set->squant(x, rows, kernels, kernel_size, scales, zeros, grid[0], grid[1], stages & 1,
+                stages >> 1, error, all);
+    set->pack(all, rows * length, bits, (uint8_t)grid[0], expected);
+    right &= !memcmp(packed, expected, bytes) && !memcmp(scale, scales, sizeof scale) &&
+             !memcmp(zero, zeros, sizeof zero);
+    expect(right, "encode_rows", bits, stages, (long)(1000 * kernels + kernel_size));
+    if (length) {
+        x[draw((uint32_t)(rows * length))] = NAN;
+        right = !qsdk_encode_rows_portable(set, x, rows, kernels, kernel_size, bits, grid[0],
+                                           grid[1], 0, stages & 1, stages >> 1, block, error,
+                                           codes, scale, zero, packed);
+        expect(right, "encode_rows of NaN", bits, stages, (long)(1000 * kernels + kernel_size));
+    }
+}
+
 static int runs(const char *features)
 {
     char words[256], *rest = words;
@@ -278,6 +309,13 @@ static void try_all(void)
         for (int is_signed = 0; is_signed < 2; is_signed++)
             for (size_t n = 0; n <= 200; n++)
                 try_packing(bits, is_signed, n);
+    for (int bits = 1; bits <= 8; bits++)
+        for (int stages = 0; stages < 4; stages++)
+            for (size_t s = 0; s < 7; s++)
+                for (size_t c = 1; c < 6; c++) {
+                    const int grid[] = {-(1 << (bits - 1)), (1 << (bits - 1)) - 1};
+                    try_encoding(grid, bits, counts[c], sizes[s], stages);
+                }
     for (int g = 0; g < GRIDS; g++)
         for (int kind = 0; kind < KINDS; kind++) {
             for (size_t length = 0; length <= 130; length++) {
