@@ -18,12 +18,16 @@ INLINE void SET(block)(const struct qsdk_linear_int8_block *o, int rows, int blo
 {
     sums_t acc[ROWS][WIDE * SPAN];
     const uint8_t *w = o->weights + (size_t)b * o->apart, *a = o->codes;
+    /* Short rows are over before the CPU has seen where the next ones lie. */
+    const uint8_t *next = a + (size_t)rows * o->stride;
+    const size_t ahead = o->quads <= 512 ? (size_t)(4 * rows) : 0;
 #pragma GCC unroll 16
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 16
         for (int v = 0; v < blocks * SPAN; v++)
             acc[r][v] = SET(none)();
-    for (size_t q = 0; q < o->quads; q++, w += 64, a += 4) {
+    for (size_t q = 0; q < o->quads; q++, w += 64, a += 4, next += ahead) {
+        __builtin_prefetch(next);
         ints_t weights[WIDE * SPAN];
 #pragma GCC unroll 16
         for (int v = 0; v < blocks * SPAN; v++)
@@ -50,7 +54,7 @@ INLINE void SET(block)(const struct qsdk_linear_int8_block *o, int rows, int blo
 /* One row times one block: weights are read once, in order, and reading them limits. */
 INLINE void SET(stream)(const struct qsdk_linear_int8_block *o, int b)
 {
-    enum { APART = 4, AHEAD = 4096 };
+    enum { APART = 4, AHEAD = 8192 };
     sums_t acc[APART][SPAN];
     const uint8_t *w = o->weights + (size_t)b * o->apart, *a = o->codes;
     size_t q = 0;

@@ -18,9 +18,10 @@ TARGET uint32_t VEC(qsdk_linear_int8_size)(const float *x, size_t n)
 #pragma GCC unroll 4
         for (size_t j = 0; j < 4; j++)
             most[j] = VEC(larger)(most[j], VEC(magnitude)(VEC(load_floats)(x + i + j * LANES)));
-    for (; i + LANES <= n; i += LANES)
-        most[0] = VEC(larger)(most[0], VEC(magnitude)(VEC(load_floats)(x + i)));
-    most[1] = VEC(larger)(most[1], VEC(magnitude)(VEC(tail)(x + i, n - i)));
+    for (; i < n; i += LANES) {
+        const floats_t value = i + LANES <= n ? VEC(load_floats)(x + i) : VEC(tail)(x + i, n - i);
+        most[0] = VEC(larger)(most[0], VEC(magnitude)(value));
+    }
     return (uint32_t)VEC(largest_of)(
         VEC(larger)(VEC(larger)(most[0], most[1]), VEC(larger)(most[2], most[3])));
 }

@@ -47,7 +47,6 @@ size_t qsdk_linear_int8_scratch(const layer_t *layer, size_t rows)
 /* scale and zero_point of one row, in double as qsdk.affine.scale_and_zero_point has them. */
 static float row_scale_portable(double low, double high, int is_signed, int *zero)
 {
-    const double ceiling = (double)FLT_MAX * (1 - 0x1p-20);
     double steps = is_signed ? high / 127 : (high - low) / 255;
     steps = steps < FLT_MIN ? FLT_MIN : steps > FLT_MAX ? FLT_MAX : steps;
     const float scale = high > low ? (float)steps : 1;
@@ -60,7 +59,9 @@ static float row_scale_portable(double low, double high, int is_signed, int *zer
         *zero = rounded < -255 ? 255 : (int)-rounded;
         reach = *zero > 255 - *zero ? *zero : 255 - *zero;
     }
-    const float most = (float)(ceiling / reach);
+    if (scale < FLT_MAX / 512)
+        return scale;
+    const float most = (float)((double)FLT_MAX * (1 - 0x1p-20) / reach);
     return scale < most ? scale : most;
 }
 
@@ -141,6 +142,7 @@ static const uint8_t *codes_portable(const struct call *call, size_t first, size
     return call->codes ? call->codes + m * call->stride : call->x + (first + m) * call->stride;
 }
 
+/* A product may read further than the codes: its weights there are 0. */
 static void code_row_portable(const struct call *call, const uint8_t *x, row_t *row, uint8_t *codes)
 {
     const layer_t *layer = call->layer;
@@ -148,7 +150,6 @@ static void code_row_portable(const struct call *call, const uint8_t *x, row_t *
         make_row_portable(layer, (const float *)(const void *)x, row, codes);
     else
         fixed_row_portable(layer, x, codes);
-    memset(codes + layer->inputs, 0, call->stride - layer->inputs); /* for whole steps */
 }
 
 static void code_rows_portable(const struct call *call, size_t first, size_t begin, size_t end)
@@ -225,19 +226,25 @@ static void products_portable(const struct call *call, size_t first, size_t rows
     }
 }
 
+static void wait_portable(int threads)
+{
+    (void)threads;
+#ifdef _OPENMP
+    if (threads > 1) {
+#pragma omp barrier
+    }
+#endif
+}
+
 static void work_portable(const struct call *call, int thread, int threads)
 {
     const size_t t = (size_t)thread, all = (size_t)threads;
     for (size_t first = 0; first < call->rows; first += call->chunk) {
         const size_t left = call->rows - first, rows = left < call->chunk ? left : call->chunk;
         code_rows_portable(call, first, rows * t / all, rows * (t + 1) / all);
-        if (threads > 1) {
-#pragma omp barrier
-        }
+        wait_portable(threads);
         products_portable(call, first, rows, t, all);
-        if (threads > 1) {
-#pragma omp barrier
-        }
+        wait_portable(threads);
     }
 }
 

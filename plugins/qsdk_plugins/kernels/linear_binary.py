@@ -58,15 +58,15 @@ class SignPlanes:
 
     @property
     def planes(self) -> int:
-        return self.words.shape[1]
+        return len(self.alpha)
 
     @property
     def rows(self) -> int:
-        return self.words.shape[2]
+        return int(self.words.shape[2])
 
     @property
     def groups(self) -> int:
-        return -(-self.words.shape[3] // self.group_words)
+        return -(-int(self.words.shape[3]) // self.group_words)
 
     def group(self, number: int) -> slice:
         """The places of a group."""

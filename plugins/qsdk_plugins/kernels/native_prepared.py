@@ -40,6 +40,7 @@ class NativePrepared(Prepared):
         self._keep = keep
         self._from_buffer = native.library().ffi.from_buffer
         self._out_features, self._in_features = operation.weight.shape[:2]
+        self._tail = (self._out_features,)
         self._out_dtype = operation.output.dtype
         self._pool: list[tuple[int, Any, NDArray[np.uint8]]] = []
 
@@ -50,7 +51,7 @@ class NativePrepared(Prepared):
         context, shape = self.contexts.get(x.dtype), x.shape
         if context is None or not shape or shape[-1] != self._in_features:
             return super().__call__(x, out)
-        result = (*shape[:-1], self._out_features)
+        result = shape[:-1] + self._tail
         if out is None:
             out = np.empty(result, self._out_dtype)
         elif type(out) is not np.ndarray or out.dtype != self._out_dtype or out.shape != result:

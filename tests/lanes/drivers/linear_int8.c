@@ -138,7 +138,7 @@ static int one_byte(int kind, size_t i)
     }
 }
 
-static float one_float(int kind, size_t i)
+static float one_float(int kind, size_t i, float scale)
 {
     static const float odd[] = {0, -0.0f, FLT_MAX, -FLT_MAX, FLT_MIN, 1e-45f, -3e-39f, 0.5f};
     switch (kind) {
@@ -148,6 +148,7 @@ static float one_float(int kind, size_t i)
     case 3: return odd[draw(8)];
     case 4: return i == 0 ? 127 : (float)((int)draw(511) - 255) / 2; /* scale 1, ties */
     case 5: return (float)draw(1000) * 1e-42f;
+    case 7: return (i ? (float)((int)draw(511) - 255) / 2 : 127) * scale; /* ties but for rounding */
     case 6: return draw(40) ? (float)draw(100) : draw(2) ? NAN : -INFINITY;
     default: return -(float)draw(1000) * 1e35f;
     }
@@ -209,7 +210,7 @@ static void try_call(struct layer *layer, size_t rows, int kind)
     uint8_t *x = guarded(1, rows * packed->inputs * (is_float ? 4 : 1));
     for (size_t i = 0; i < rows * packed->inputs; i++)
         if (is_float)
-            ((float *)(void *)x)[i] = one_float(kind % 8, i % packed->inputs);
+            ((float *)(void *)x)[i] = one_float(kind % 9, i % packed->inputs, packed->input_scale);
         else
             x[i] = (uint8_t)(one_byte(kind % KINDS, i) + 128 * !packed->input_signed);
     const size_t width = packed->output == QSDK_LINEAR_INT8_REQUANTIZED ? 1 : 4;
@@ -254,7 +255,7 @@ static void try_set(const struct qsdk_linear_int8_set *set)
             const int kind = (int)draw(2 * KINDS);
             fill_layer(&layer, set, k, 1 + (draw(6) ? draw(20) : draw(OUTPUTS_MOST)),
                        kind < KINDS ? kind : RANDOM);
-            try_call(&layer, 1 + (draw(3) ? draw(8) : draw(ROWS_MOST)), (int)draw(8));
+            try_call(&layer, 1 + (draw(3) ? draw(8) : draw(ROWS_MOST)), (int)draw(9 * KINDS));
         }
     printf("%s %zu\n", set->name, inputs - before);
 }
