@@ -20,12 +20,13 @@ from qsdk.errors import NativeError
 
 Codes = NDArray[np.int8] | NDArray[np.uint8]
 
-_INT8, _UINT8 = np.dtype(np.int8), np.dtype(np.uint8)
+_INT8, _UINT8, _UINT32 = np.dtype(np.int8), np.dtype(np.uint8), np.dtype(np.uint32)
 _INT32, _INT64, _FLOAT32 = np.dtype(np.int32), np.dtype(np.int64), np.dtype(np.float32)
 _C_TYPES = {
     _INT8: "uint8_t[]",  # C stores the low byte of a code
     _UINT8: "uint8_t[]",
     _INT32: "int32_t[]",
+    _UINT32: "uint32_t[]",
     _INT64: "int64_t[]",
     _FLOAT32: "float[]",
 }
@@ -183,6 +184,33 @@ def squared_error_rows(
         _pointer(error),
     )  # fmt: skip
     return error
+
+
+MOST_BINS = 2**20  # on each side of zero, that a histogram in C may have
+
+
+def histogram(
+    values: NDArray[np.float32], bins: int, exponent: int, counts: NDArray[np.int64]
+) -> int:
+    """Adds 1 to ``counts[floor(x * bins / 2**exponent) + bins]`` for every value that is not 0.
+
+    values : float32, (n,), every one smaller than ``2**exponent`` in magnitude
+    bins : a power of two from 2 to MOST_BINS
+    counts : int64, (2 * bins,), changed
+    Returns how many values are 0.
+    """
+    _check("values", values, (_FLOAT32,), "n")
+    _check("counts", counts, (_INT64,), 2 * bins)
+    if not 2 <= bins <= MOST_BINS or bins & (bins - 1) or not -149 <= exponent <= 128:
+        raise NativeError(
+            f"bins is {bins} and exponent {exponent}; "
+            f"give a power of two from 2 to {MOST_BINS}, and -149 to 128"
+        )
+    tables = np.empty(4 * (2 * bins + 1), np.uint32)
+    zeros = _arrays().histogram(
+        _pointer(values), values.size, bins, exponent, _pointer(tables), _pointer(counts)
+    )
+    return int(zeros)
 
 
 def squant(

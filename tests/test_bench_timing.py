@@ -110,6 +110,7 @@ class Fake(Peer):
         yield Candidate("works", FLOAT, lambda: lambda: None)
         yield Candidate("does not build", SAME, lambda: 1 / 0)
         yield Candidate("does not run", SAME, lambda: lambda: [][0])
+        raise AttributeError("it no longer has this")
 
 
 class Missing(Fake):
@@ -131,6 +132,7 @@ def test_a_way_that_fails_is_reported_and_hinders_no_other():
     assert result.failed == {
         "fake does not build": "division by zero",
         "fake does not run": "list index out of range",
+        "fake": "it no longer has this",
     }
     assert result.ratio(FLOAT) > 0 and result.ratio(SAME) is None
 

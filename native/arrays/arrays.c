@@ -1,5 +1,6 @@
 /* Which function each instruction set has; where it has none of its own, the next best. */
 #include "arrays.h"
+#include "histogram.h"
 
 static const struct qsdk_arrays sets[] = {
 #ifdef QSDK_X86_ARRAYS
@@ -12,6 +13,7 @@ static const struct qsdk_arrays sets[] = {
         .quantize_rows = qsdk_quantize_rows_avx512,
         .squared_error_rows = qsdk_squared_error_rows_avx512,
         .squant = qsdk_squant_avx512,
+        .histogram = qsdk_histogram_avx512,
     },
     {
         .name = "avx2",
@@ -22,6 +24,7 @@ static const struct qsdk_arrays sets[] = {
         .quantize_rows = qsdk_quantize_rows_avx2,
         .squared_error_rows = qsdk_squared_error_rows_avx2,
         .squant = qsdk_squant_avx2,
+        .histogram = qsdk_histogram_avx2,
     },
 #endif
     {
@@ -33,6 +36,7 @@ static const struct qsdk_arrays sets[] = {
         .quantize_rows = qsdk_quantize_rows_portable,
         .squared_error_rows = qsdk_squared_error_rows_portable,
         .squant = qsdk_squant_portable,
+        .histogram = qsdk_histogram_portable,
     },
 };
 

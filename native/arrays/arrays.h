@@ -23,6 +23,9 @@ typedef void qsdk_squant_function(const float *x, size_t rows, size_t kernels, s
                                   int32_t qmax, int stage_k, int stage_c, int32_t *error,
                                   uint8_t *codes);
 
+typedef int64_t qsdk_histogram_function(const float *x, size_t n, int32_t bins, int32_t exponent,
+                                        uint32_t *tables, int64_t *counts);
+
 struct qsdk_arrays {
     const char *name;     /* how the functions of the set end */
     const char *features; /* what of qsdk_cpu_feature_name it needs, with spaces between */
@@ -32,6 +35,7 @@ struct qsdk_arrays {
     qsdk_quantize_rows_function *quantize_rows;
     qsdk_squared_error_rows_function *squared_error_rows;
     qsdk_squant_function *squant;
+    qsdk_histogram_function *histogram;
 };
 
 /* The sets of this platform, the fastest first, "portable" last; then NULL. */

@@ -9,64 +9,98 @@
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,popcnt")))
 #define TILE_INLINE TARGET static inline __attribute__((always_inline))
 
+enum { VECTORS = 3 };
+
+/* The quads of 16 positions that are so many bytes apart. Positions 4 i to 4 i + 3 go to part i of
+ * 16 bytes: first the words that they are in, then their bytes. */
+TILE_INLINE __m512i load_avx512vnni(const uint8_t *x, size_t unit)
+{
+    if (unit == 4)
+        return _mm512_loadu_si512(x);
+    if (unit == 1) {
+        const __m512i words = _mm512_setr_epi32(0, 1, 0, 0, 1, 2, 0, 0, 2, 3, 0, 0, 3, 4, 0, 0);
+        const __m512i bytes = _mm512_broadcast_i32x4(
+            _mm_setr_epi8(0, 1, 2, 3, 1, 2, 3, 4, 2, 3, 4, 5, 3, 4, 5, 6));
+        return _mm512_shuffle_epi8(_mm512_permutexvar_epi32(words, _mm512_loadu_si512(x)), bytes);
+    }
+    if (unit == 2) {
+        const __m512i words = _mm512_setr_epi32(0, 1, 2, 0, 2, 3, 4, 0, 4, 5, 6, 0, 6, 7, 8, 0);
+        const __m512i bytes = _mm512_broadcast_i32x4(
+            _mm_setr_epi8(0, 1, 2, 3, 2, 3, 4, 5, 4, 5, 6, 7, 6, 7, 8, 9));
+        return _mm512_shuffle_epi8(_mm512_permutexvar_epi32(words, _mm512_loadu_si512(x)), bytes);
+    }
+    uint8_t quads[64];
+    gather_portable(x, unit, 16, quads);
+    return _mm512_loadu_si512(quads);
+}
+
 TARGET static void quads_avx512vnni(const uint8_t *const rows[4], size_t step, size_t n,
                                     uint8_t *to)
 {
-    if (step != 1) {
+    if (step > 2) {
         quads_inlined_portable(rows, step, n, to);
         return;
     }
     for (size_t i = 0; i < n; i += 16) {
         const __mmask16 some = (__mmask16)(n - i < 16 ? (1u << (n - i)) - 1 : 0xffff);
-        __m512i quad = _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(some, rows[0] + i));
-        for (int b = 1; b < 4; b++) {
-            const __m512i byte = _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(some, rows[b] + i));
-            quad = _mm512_or_si512(quad, _mm512_slli_epi32(byte, 8 * (unsigned)b));
+        __m512i quad = _mm512_setzero_si512();
+#pragma GCC unroll 4
+        for (int b = 3; b >= 0; b--) {
+            const __m512i byte =
+                step == 1 ? _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(some, rows[b] + i))
+                          : _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(some, rows[b] + 2 * i));
+            quad = _mm512_or_si512(_mm512_slli_epi32(quad, 8),
+                                   _mm512_and_si512(byte, _mm512_set1_epi32(0xff)));
         }
         _mm512_mask_storeu_epi32(to + 4 * i, some, quad);
     }
 }
 
-/* Which positions of a vector are within the result's width. */
-static inline uint32_t within_avx512vnni(const tile_t *tile, size_t column, size_t positions)
+/* Results of float32 from sums [outputs][QSDK_CONV_INT8_POSITIONS]. */
+TARGET static void floats_avx512vnni(const tile_t *tile, const int32_t *sums)
 {
-    if (tile->pitch == tile->width)
-        return positions < 16 ? (1u << positions) - 1 : 0xffff;
-    uint32_t mask = 0;
-    for (size_t p = 0; p < positions && p < 16;) {
-        const size_t left = positions - p < 16 - p ? positions - p : 16 - p;
-        const size_t here = column < tile->width ? tile->width - column : 0;
-        const size_t run = here < left ? here : left;
-        mask |= ((1u << run) - 1) << p;
-        p += run + tile->pitch - (column > tile->width ? column : tile->width);
-        column = 0;
+    uint32_t kept[VECTORS];
+    for (size_t v = 0; v < tile->vectors; v++)
+        kept[v] = (1u << __builtin_popcount(tile->at[v].within)) - 1;
+    float *y = tile->y;
+    const __m512 low = _mm512_set1_ps(tile->layer->low), high = _mm512_set1_ps(tile->layer->high);
+    for (size_t n = 0; n < tile->outputs; n++, sums += QSDK_CONV_INT8_POSITIONS, y += tile->apart) {
+        const __m512 factor = _mm512_set1_ps(tile->factor[n]), bias = _mm512_set1_ps(tile->bias[n]);
+        for (size_t v = 0; v < tile->vectors; v++) {
+            const uint32_t within = tile->at[v].within;
+            float *to = y + (tile->at[v].place - tile->at->place);
+            const __m512 exact = _mm512_cvtepi32_ps(_mm512_load_si512(sums + 16 * v));
+            __m512 value = _mm512_add_ps(_mm512_mul_ps(exact, factor), bias);
+            value = _mm512_min_ps(high, _mm512_max_ps(low, value)); /* NaN stays: the second */
+            if (within == 0xffff)
+                _mm512_storeu_ps(to, value);
+            else
+                _mm512_mask_storeu_ps(to, (__mmask16)kept[v],
+                                      _mm512_maskz_compress_ps((__mmask16)within, value));
+        }
     }
-    return mask;
-}
-
-TILE_INLINE __m512 result_avx512vnni(__m512i acc, __m512 factor, __m512 bias, __m512 low,
-                                     __m512 high)
-{
-    const __m512 y = _mm512_add_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(acc), factor), bias);
-    return _mm512_min_ps(high, _mm512_max_ps(low, y)); /* NaN stays: the second */
 }
 
 /* block and vectors are constants: accumulators stay in registers. */
-TILE_INLINE void sum_avx512vnni(const tile_t *tile, const int block, const int vectors)
+TILE_INLINE void sum_avx512vnni(const tile_t *tile, int32_t *sums, const int block,
+                                const int vectors, const size_t unit)
 {
-    __m512i acc[QSDK_CONV_INT8_BLOCK][3];
+    __m512i acc[QSDK_CONV_INT8_BLOCK][VECTORS];
 #pragma GCC unroll 8
     for (int n = 0; n < block; n++)
 #pragma GCC unroll 3
         for (int v = 0; v < vectors; v++)
             acc[n][v] = _mm512_set1_epi32(tile->start[n]);
-    const uint8_t *w = tile->weights;
-    for (size_t k = 0; k < tile->steps; k++, w += 4 * block) {
-        const uint8_t *x = tile->x + tile->offsets[k];
-        __m512i quads[3];
+    const uint8_t *w = tile->weights, *x[VECTORS];
+#pragma GCC unroll 3
+    for (int v = 0; v < vectors; v++)
+        x[v] = tile->x + unit * tile->at[v].position;
+    for (size_t k = 0; k < tile->layer->steps; k++, w += 4 * block) {
+        const size_t offset = tile->layer->offsets[k];
+        __m512i quads[VECTORS];
 #pragma GCC unroll 3
         for (int v = 0; v < vectors; v++)
-            quads[v] = _mm512_loadu_si512(x + 64 * v);
+            quads[v] = load_avx512vnni(x[v] + offset, unit);
 #pragma GCC unroll 8
         for (int n = 0; n < block; n++) {
             int32_t four;
@@ -77,78 +111,64 @@ TILE_INLINE void sum_avx512vnni(const tile_t *tile, const int block, const int v
                 acc[n][v] = _mm512_dpbusd_epi32(acc[n][v], quads[v], weights);
         }
     }
-    if (tile->layer->output != QSDK_LINEAR_INT8_FLOAT) {
-        int32_t all[QSDK_CONV_INT8_BLOCK * QSDK_CONV_INT8_POSITIONS];
 #pragma GCC unroll 8
-        for (int n = 0; n < block; n++)
+    for (int n = 0; n < block; n++)
 #pragma GCC unroll 3
-            for (int v = 0; v < vectors; v++)
-                _mm512_storeu_si512(all + n * QSDK_CONV_INT8_POSITIONS + 16 * v, acc[n][v]);
-        results_portable(tile, all);
-        return;
-    }
-    uint32_t within[3];
-    size_t place[3], next = 0;
-    for (int v = 0; v < vectors; v++) {
-        const size_t p = 16 * (size_t)v;
-        const size_t column = (tile->column + p) % tile->pitch;
-        within[v] = p < tile->positions ? within_avx512vnni(tile, column, tile->positions - p) : 0;
-        place[v] = next;
-        next += (size_t)__builtin_popcount(within[v]);
-    }
-    const __m512 low = _mm512_set1_ps(tile->layer->low), high = _mm512_set1_ps(tile->layer->high);
-    float *y = tile->y;
-#pragma GCC unroll 8
-    for (int n = 0; n < block; n++) {
-        if ((size_t)n >= tile->outputs)
-            return;
-        const __m512 factor = _mm512_set1_ps(tile->factor[n]), bias = _mm512_set1_ps(tile->bias[n]);
-#pragma GCC unroll 3
-        for (int v = 0; v < vectors; v++) {
-            const __m512 value = result_avx512vnni(acc[n][v], factor, bias, low, high);
-            const __mmask16 kept = (__mmask16)((1u << __builtin_popcount(within[v])) - 1);
-            if (within[v] == 0xffff)
-                _mm512_storeu_ps(y + place[v], value);
-            else
-                _mm512_mask_storeu_ps(y + place[v], kept,
-                                      _mm512_maskz_compress_ps((__mmask16)within[v], value));
-        }
-        y += tile->apart;
-    }
+        for (int v = 0; v < vectors; v++)
+            _mm512_store_si512(sums + n * QSDK_CONV_INT8_POSITIONS + 16 * v, acc[n][v]);
 }
 
-#define SUMS(block) \
-    TARGET static void sums_##block##_avx512vnni(const tile_t *tile) \
+#define SUMS(name, block, unit) \
+    TARGET static void sums_##name##_avx512vnni(const tile_t *tile, int32_t *sums) \
     { \
-        if (tile->positions > 32) \
-            sum_avx512vnni(tile, block, 3); \
-        else if (tile->positions > 16) \
-            sum_avx512vnni(tile, block, 2); \
+        if (tile->vectors == 3) \
+            sum_avx512vnni(tile, sums, block, 3, unit); \
+        else if (tile->vectors == 2) \
+            sum_avx512vnni(tile, sums, block, 2, unit); \
         else \
-            sum_avx512vnni(tile, block, 1); \
+            sum_avx512vnni(tile, sums, block, 1, unit); \
     }
 
-SUMS(8)
-SUMS(4)
-SUMS(2)
-SUMS(1)
+SUMS(quads_8, 8, 4)
+SUMS(quads_4, 4, 4)
+SUMS(quads_2, 2, 4)
+SUMS(quads_1, 1, 4)
+SUMS(bytes_8, 8, tile->layer->unit)
+SUMS(bytes_4, 4, tile->layer->unit)
+SUMS(bytes_2, 2, tile->layer->unit)
+SUMS(bytes_1, 1, 1)
+SUMS(pairs_1, 1, 2)
+SUMS(any_1, 1, tile->layer->unit)
+
+/* The kernel for log2 of the block, then for units of 4, 1, 2 and other bytes. */
+static void (*const kernels_avx512vnni[4][4])(const tile_t *tile, int32_t *sums) = {
+    {sums_quads_1_avx512vnni, sums_bytes_1_avx512vnni, sums_pairs_1_avx512vnni,
+     sums_any_1_avx512vnni},
+    {sums_quads_2_avx512vnni, sums_bytes_2_avx512vnni, sums_bytes_2_avx512vnni,
+     sums_bytes_2_avx512vnni},
+    {sums_quads_4_avx512vnni, sums_bytes_4_avx512vnni, sums_bytes_4_avx512vnni,
+     sums_bytes_4_avx512vnni},
+    {sums_quads_8_avx512vnni, sums_bytes_8_avx512vnni, sums_bytes_8_avx512vnni,
+     sums_bytes_8_avx512vnni},
+};
 
 TARGET static void tile_avx512vnni(const tile_t *tile)
 {
-    if (tile->block == 8)
-        sums_8_avx512vnni(tile);
-    else if (tile->block == 4)
-        sums_4_avx512vnni(tile);
-    else if (tile->block == 2)
-        sums_2_avx512vnni(tile);
+    _Alignas(64) int32_t sums[QSDK_CONV_INT8_BLOCK * QSDK_CONV_INT8_POSITIONS];
+    const size_t unit = tile->layer->unit;
+    const int column = unit == 4 ? 0 : unit == 1 ? 1 : unit == 2 ? 2 : 3;
+    kernels_avx512vnni[__builtin_ctz((unsigned)tile->block)][column](tile, sums);
+    if (tile->layer->output == QSDK_LINEAR_INT8_FLOAT)
+        floats_avx512vnni(tile, sums);
     else
-        sums_1_avx512vnni(tile);
+        results_portable(tile, sums, 16);
 }
 
 const struct qsdk_conv_int8_set qsdk_conv_int8_avx512vnni = {
     .name = "avx512vnni",
     .coding = &qsdk_linear_int8_avx512vnni,
-    .positions = 48,
+    .lanes = 16,
+    .vectors = VECTORS,
     .block = 8,
     .macs = 128,
     .quads = quads_avx512vnni,

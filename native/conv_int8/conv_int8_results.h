@@ -39,17 +39,30 @@ INLINED void quads_inlined_portable(const uint8_t *const rows[4], size_t step, s
 }
 
 /* Moves the accumulators of positions within the result's width together; returns how many. */
-INLINED size_t dense_portable(const tile_t *tile, int32_t *acc)
+INLINED size_t dense_portable(const tile_t *tile, int32_t *acc, size_t lanes)
 {
-    if (tile->pitch == tile->width)
-        return tile->positions;
-    size_t count = 0, column = tile->column;
-    for (size_t p = 0; p < tile->positions; p++) {
-        acc[count] = acc[p];
-        count += column < tile->width;
-        column = column + 1 < tile->pitch ? column + 1 : 0;
+    const uint32_t full = (uint32_t)((UINT64_C(1) << lanes) - 1);
+    size_t count = 0;
+    for (size_t v = 0; v < tile->vectors; v++) {
+        const uint32_t within = tile->at[v].within;
+        if (within == full) {
+            memmove(acc + count, acc + v * lanes, lanes * sizeof *acc);
+            count += lanes;
+            continue;
+        }
+        for (size_t p = 0; p < lanes; p++) {
+            acc[count] = acc[v * lanes + p];
+            count += within >> p & 1;
+        }
     }
     return count;
+}
+
+/* The quads of a vector's positions, for any step between them; for the strides that are rare. */
+INLINED void gather_portable(const uint8_t *x, size_t step, size_t lanes, uint8_t *quads)
+{
+    for (size_t p = 0; p < lanes; p++)
+        memcpy(quads + 4 * p, x + p * step, 4);
 }
 
 INLINED void floats_portable(const tile_t *tile, size_t n, const int32_t *acc, size_t count)
@@ -81,10 +94,10 @@ INLINED void codes_portable(const tile_t *tile, size_t n, const int32_t *acc, si
 }
 
 /* acc: [block][QSDK_CONV_INT8_POSITIONS], in place. */
-INLINED void results_portable(const tile_t *tile, int32_t *acc)
+INLINED void results_portable(const tile_t *tile, int32_t *acc, size_t lanes)
 {
     for (size_t n = 0; n < tile->outputs; n++, acc += QSDK_CONV_INT8_POSITIONS) {
-        const size_t count = dense_portable(tile, acc);
+        const size_t count = dense_portable(tile, acc, lanes);
         if (tile->layer->output == QSDK_LINEAR_INT8_FLOAT)
             floats_portable(tile, n, acc, count);
         else if (tile->layer->output == QSDK_LINEAR_INT8_REQUANTIZED)

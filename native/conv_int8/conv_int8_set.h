@@ -10,17 +10,16 @@ enum {
     QSDK_CONV_INT8_POSITIONS = 48, /* positions of a tile, at most */
 };
 
-/* Some positions of the result, one after the other, of a block of outputs. */
+/* Some vectors of positions, of a block of outputs. */
 struct qsdk_conv_int8_tile {
-    const uint8_t *x;      /* the quad of the first position, were its offset 0 */
-    const size_t *offsets; /* [steps] bytes */
-    size_t steps;
+    const uint8_t *x; /* the planes */
+    const struct qsdk_conv_int8_vector *at;
+    size_t vectors;
     const void *weights;
     const int32_t *start; /* what accumulators begin with, per output */
     size_t block, outputs;
-    size_t positions, column, width, pitch; /* column of the first position */
-    void *y;                                /* the first result of the first output */
-    size_t apart;                           /* results from output to output */
+    void *y;      /* the first result of the first output */
+    size_t apart; /* results from output to output */
     const struct qsdk_conv_int8 *layer;
     const float *factor, *bias; /* per output, as are the others */
     const int64_t *addend;
@@ -32,13 +31,14 @@ struct qsdk_conv_int8_set {
     const struct qsdk_linear_int8_set *coding; /* whose size, range and code serve here too */
     int is_signed; /* codes are stored as int8, else as uint8 */
     int is_wide;   /* weights have 16 bits */
-    int positions; /* of a tile, at most */
+    int lanes;     /* positions of a vector */
+    int vectors;   /* of a tile, at most */
     int block;     /* outputs of a block, at most; 1, 2 or 4 are possible too */
     int macs;      /* multiplications per nanosecond, about: how much work wants threads */
 
     /* to[i] = the quad of rows[.][i * step], i < n. */
     void (*quads)(const uint8_t *const rows[4], size_t step, size_t n, uint8_t *to);
-    /* The results of a tile; reads quads of the positions that fill its last vector, too. */
+    /* The results of a tile; reads quads of all positions of its vectors, and up to 63 bytes more. */
     void (*tile)(const struct qsdk_conv_int8_tile *tile);
 };
 

@@ -54,71 +54,121 @@ static void flatten_portable(struct qsdk_conv_int8 *layer)
     layer->height = 1;
 }
 
-static void offsets_portable(const struct qsdk_conv_int8 *layer)
+/* Where quads of channels lie: four bytes a position, a phase after the other. */
+static void channels_portable(struct qsdk_conv_int8 *layer, const size_t padded[2])
 {
-    const size_t across = spans_portable(layer) ? 4 : 1;
-    size_t *offset = layer->offsets;
-    for (size_t repeat = 0; repeat < layer->repeats; repeat++)
-        for (size_t plane = 0; plane < layer->planes; plane++)
-            for (size_t i = 0; i < layer->kernel[0]; i++)
-                for (size_t j = 0; j < layer->quads; j++) {
-                    const size_t row = i * layer->dilation[0];
-                    const size_t column = j * across * layer->dilation[1];
-                    *offset++ = plane * layer->plane_bytes +
-                                quad_portable(layer, row, column % layer->stride[1]) +
-                                4 * (column / layer->stride[1]);
-                }
+    layer->spans = 0;
+    layer->unit = 4;
+    layer->rows = up_portable(padded[0], layer->stride[0]) / layer->stride[0];
+    layer->pitch = up_portable(padded[1], layer->stride[1]) / layer->stride[1];
+    layer->planes = (layer->channels + 3) / 4;
+    layer->quads = layer->kernel[1];
+    layer->plane_bytes = up_portable(
+        4 * layer->stride[0] * layer->stride[1] * layer->rows * layer->pitch, 64);
+    if (layer->plane_bytes % 4096 == 0)
+        layer->plane_bytes += 64; /* else planes fall into the same few places of the L1 cache */
 }
 
-void qsdk_conv_int8_fit(struct qsdk_conv_int8 *layer)
+/* Where the bytes of one channel lie. With a pitch of stride[0] rows, the position below another is
+ * stride[0] rows of bytes further on. */
+static void places_portable(struct qsdk_conv_int8 *layer, const size_t padded[2])
+{
+    const size_t width = up_portable(padded[1], layer->stride[1]);
+    layer->spans = layer->dilation[1] == 1 ? 4 : 1;
+    layer->unit = layer->stride[1];
+    layer->rows = padded[0];
+    layer->pitch = width / layer->stride[1] * layer->stride[0];
+    layer->planes = 1;
+    layer->quads = (layer->kernel[1] + layer->spans - 1) / layer->spans;
+    layer->plane_bytes = up_portable(padded[0] * width, 64);
+}
+
+/* How much is coded before it is multiplied: codes stay in the L1 cache. Small channels with groups
+ * of their own go together. */
+static void chunk_portable(struct qsdk_conv_int8 *layer)
+{
+    const size_t most = 2048, image = layer->height * layer->width;
+    const size_t rows = layer->width ? most / layer->width : 1;
+    layer->chunk = rows < 1 ? 1 : rows < layer->height ? rows : layer->height;
+    layer->together = layer->spans && image && image < most ? most / image : 1;
+    layer->together = layer->together < layer->groups ? layer->together : layer->groups;
+    layer->jobs = (layer->groups + layer->together - 1) / layer->together;
+}
+
+static void scratch_portable(struct qsdk_conv_int8 *layer)
+{
+    const size_t outputs = layer->together * layer->blocks * layer->block;
+    const size_t past = (size_t)layer->set->lanes * layer->unit + 128; /* of the last position */
+    layer->start = up_portable(outputs * sizeof(int32_t), 64);
+    layer->factor = up_portable(outputs * sizeof(float), 64);
+    layer->codes = up_portable(layer->together * layer->chunk * layer->width, 64) + 64;
+    layer->worker = up_portable(layer->start + layer->factor + 4 * layer->codes +
+                                    layer->together * layer->planes * layer->plane_bytes + past, 64);
+}
+
+int qsdk_conv_int8_fit(struct qsdk_conv_int8 *layer)
 {
     flatten_portable(layer);
     const size_t padded[2] = {layer->height + layer->begin[0] + layer->end[0],
                               layer->width + layer->begin[1] + layer->end[1]};
     const size_t reach[2] = {layer->dilation[0] * (layer->kernel[0] - 1) + 1,
                              layer->dilation[1] * (layer->kernel[1] - 1) + 1};
+    const size_t lanes = (size_t)layer->set->lanes;
     layer->out_height = (padded[0] - reach[0]) / layer->stride[0] + 1;
     layer->out_width = (padded[1] - reach[1]) / layer->stride[1] + 1;
-    layer->rows = up_portable(padded[0], layer->stride[0]) / layer->stride[0];
-    layer->pitch = up_portable(padded[1], layer->stride[1]) / layer->stride[1];
-    layer->positions = (layer->out_height - 1) * layer->pitch + layer->out_width;
-    layer->planes = (layer->channels + 3) / 4;
-    layer->quads = spans_portable(layer) ? (layer->kernel[1] + 3) / 4 : layer->kernel[1];
+    if (layer->channels == 1 && layer->kernel[1] > 1)
+        places_portable(layer, padded);
+    else
+        channels_portable(layer, padded);
     layer->steps = layer->repeats * layer->planes * layer->kernel[0] * layer->quads;
-    const size_t quads = layer->stride[0] * layer->stride[1] * layer->rows * layer->pitch;
-    layer->plane_bytes = up_portable(4 * quads, 64);
-    if (layer->plane_bytes % 4096 == 0)
-        layer->plane_bytes += 64; /* else planes fall into the same few places of the L1 cache */
+    layer->vectors = layer->out_height * (up_portable(layer->out_width, lanes) / lanes);
+    chunk_portable(layer);
+    scratch_portable(layer);
+    return layer->plane_bytes >> 32 != 0;
+}
+
+static void offsets_portable(const struct qsdk_conv_int8 *layer)
+{
+    const size_t width = layer->pitch / layer->stride[0] * layer->stride[1]; /* of bytes */
+    size_t *offset = layer->offsets;
+    for (size_t repeat = 0; repeat < layer->repeats; repeat++)
+        for (size_t plane = 0; plane < layer->planes; plane++)
+            for (size_t i = 0; i < layer->kernel[0]; i++)
+                for (size_t j = 0; j < layer->quads; j++) {
+                    const size_t row = i * layer->dilation[0], column = j * layer->dilation[1];
+                    *offset++ = layer->spans ? row * width + column * layer->spans
+                                             : plane * layer->plane_bytes +
+                                                   quad_portable(layer, row, column);
+                }
+}
+
+/* A vector starts at the first result that the one before did not reach. */
+static void vectors_portable(struct qsdk_conv_int8 *layer)
+{
+    const size_t lanes = (size_t)layer->set->lanes, width = layer->out_width;
+    const size_t all = layer->out_height * width;
+    layer->vectors = 0;
+    for (size_t place = 0; place < all;) {
+        const size_t first = place / width * layer->pitch + place % width;
+        struct qsdk_conv_int8_vector *vector = layer->at + layer->vectors++;
+        *vector = (struct qsdk_conv_int8_vector){(uint32_t)first, (uint32_t)place, 0};
+        for (; place < all; place++) {
+            const size_t lane = place / width * layer->pitch + place % width - first;
+            if (lane >= lanes)
+                break;
+            vector->within |= (uint32_t)1 << lane;
+        }
+    }
+}
+
+void qsdk_conv_int8_place(struct qsdk_conv_int8 *layer)
+{
     offsets_portable(layer);
-}
-
-/* Rows of the image that are coded at once, few enough for the L1 cache. */
-size_t qsdk_conv_int8_chunk_portable(const struct qsdk_conv_int8 *layer)
-{
-    const size_t rows = layer->width ? 2048 / layer->width : 1;
-    return rows < 1 ? 1 : rows < layer->height ? rows : layer->height;
-}
-
-/* The parts of the scratch of a worker, in bytes. */
-struct qsdk_conv_int8_parts qsdk_conv_int8_parts_portable(const struct qsdk_conv_int8 *layer)
-{
-    const size_t outputs = layer->blocks * layer->block;
-    const size_t line = layer->pitch * layer->stride[1] + 3 * layer->dilation[1];
-    const struct qsdk_conv_int8_parts parts = {
-        .start = up_portable(outputs * sizeof(int32_t), 64),
-        .factor = up_portable(outputs * sizeof(float), 64),
-        .codes = up_portable(qsdk_conv_int8_chunk_portable(layer) * layer->width, 64) + 64,
-        .line = up_portable(line, 64) + 64,
-        /* The last tile reads past the last position. */
-        .planes = layer->planes * layer->plane_bytes + 4 * QSDK_CONV_INT8_POSITIONS + 64,
-    };
-    return parts;
+    vectors_portable(layer);
 }
 
 size_t qsdk_conv_int8_scratch(const struct qsdk_conv_int8 *layer, size_t images)
 {
-    const struct qsdk_conv_int8_parts parts = qsdk_conv_int8_parts_portable(layer);
-    const size_t worker = up_portable(
-        parts.start + parts.factor + 4 * parts.codes + parts.line + parts.planes, 64);
-    return up_portable(images * sizeof(struct qsdk_conv_int8_image), 64) + layer->workers * worker;
+    return up_portable(images * sizeof(struct qsdk_conv_int8_image), 64) +
+           layer->workers * layer->worker;
 }

@@ -1,6 +1,7 @@
-/* A call, for every set. One job is one group of one image: its codes become planes of quads, then
- * tiles of positions pass over them, all blocks of outputs for one tile after the other, while its
- * quads are in the L1 cache. Threads take jobs; where those are too few, they share each one. */
+/* A call, for every set. One job is one group of one image, or some small ones: codes become planes
+ * of quads, then tiles of positions pass over them, all blocks of outputs for one tile after the
+ * other, while its quads are in the L1 cache. Threads take jobs; where those are too few, they share
+ * each one. */
 #include "conv_int8_run.h"
 
 #include <float.h>
@@ -8,6 +9,7 @@
 
 typedef struct qsdk_conv_int8 layer_t;
 typedef struct qsdk_conv_int8_image image_t;
+typedef struct qsdk_conv_int8_tile tile_t;
 
 struct call {
     const layer_t *layer;
@@ -21,7 +23,13 @@ struct call {
 struct worker {
     int32_t *start; /* [blocks * block] */
     float *factor;  /* [blocks * block] */
-    uint8_t *codes[4], *line, *planes;
+    uint8_t *codes[4], *planes;
+};
+
+/* Groups of one image that are worked on at once. */
+struct job {
+    size_t image, group, groups;
+    const image_t *info;
 };
 
 static size_t least_portable(size_t a, size_t b)
@@ -29,30 +37,18 @@ static size_t least_portable(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-static size_t width_portable(int is_float)
-{
-    return is_float ? sizeof(float) : 1;
-}
-
 static struct worker worker_portable(const struct call *call, size_t which)
 {
-    const struct qsdk_conv_int8_parts parts = qsdk_conv_int8_parts_portable(call->layer);
-    const size_t all = parts.start + parts.factor + 4 * parts.codes + parts.line + parts.planes;
-    uint8_t *at = call->workers + which * ((all + 63) / 64 * 64);
+    const layer_t *layer = call->layer;
+    uint8_t *at = call->workers + which * layer->worker;
     struct worker worker;
     worker.start = (int32_t *)(void *)at;
-    worker.factor = (float *)(void *)(at += parts.start);
-    at += parts.factor;
-    for (int c = 0; c < 4; c++, at += parts.codes)
+    worker.factor = (float *)(void *)(at += layer->start);
+    at += layer->factor;
+    for (int c = 0; c < 4; c++, at += layer->codes)
         worker.codes[c] = at;
-    worker.line = at;
-    worker.planes = at + parts.line;
+    worker.planes = at;
     return worker;
-}
-
-static int flip_portable(const layer_t *layer)
-{
-    return layer->input_signed != layer->set->is_signed ? 0x80 : 0;
 }
 
 /* A zero_point of the input's codes, as the set stores codes. */
@@ -104,20 +100,20 @@ static image_t look_portable(const struct call *call, size_t image)
     return found;
 }
 
-/* Codes of `count` values of a channel from a place on; may write 63 more. */
-static void code_portable(const struct call *call, const image_t *image, size_t place, size_t count,
-                          uint8_t *codes)
+/* Codes of `count` values of a job's image from a place on; may write 63 more. */
+static void code_portable(const struct call *call, const struct job *job, size_t place,
+                          size_t count, uint8_t *codes)
 {
     const layer_t *layer = call->layer;
-    const int flip = flip_portable(layer);
+    place += job->image * layer->groups * layer->channels * layer->height * layer->width;
     if (layer->input == QSDK_LINEAR_INT8_CODES) {
+        const int flip = layer->input_signed != layer->set->is_signed ? 0x80 : 0;
         for (size_t i = 0; i < count; i++)
             codes[i] = (uint8_t)(call->x[place + i] ^ flip);
         return;
     }
-    const int lowest = layer->set->is_signed ? -128 : 0;
-    const int zero = image->zero; /* in stored codes: nothing is left to flip */
-    layer->set->coding->code((const float *)(const void *)call->x + place, count, image->scale,
+    const int zero = job->info->zero, lowest = layer->set->is_signed ? -128 : 0;
+    layer->set->coding->code((const float *)(const void *)call->x + place, count, job->info->scale,
                              lowest - zero, lowest + 255 - zero, zero, codes);
 }
 
@@ -156,170 +152,233 @@ static void columns_portable(const layer_t *layer, const uint8_t *const codes[4]
 
 /* One row of the padded image, in all its phases; codes is NULL where it is padding. */
 static void row_portable(const layer_t *layer, const uint8_t *const codes[4], size_t row,
-                         int32_t zero, uint8_t *line, uint8_t *plane)
+                         int32_t zero, uint8_t *plane)
 {
-    const size_t step = layer->stride[1], width = step * layer->pitch + 3 * layer->dilation[1];
-    const size_t apart = spans_portable(layer) ? 4 * layer->dilation[1] : layer->dilation[1];
+    const size_t step = layer->stride[1];
     if (!is_used_portable(layer->kernel[0], layer->dilation[0], layer->stride[0],
                           row % layer->stride[0]))
         return;
-    if (codes && spans_portable(layer)) {
-        memset(line, zero & 0xff, layer->begin[1]);
-        memcpy(line + layer->begin[1], codes[0], layer->width);
-        memset(line + layer->begin[1] + layer->width, zero & 0xff,
-               width - layer->begin[1] - layer->width);
-    }
     for (size_t phase = 0; phase < step; phase++) {
-        if (!is_used_portable(layer->quads, apart, step, phase))
+        if (!is_used_portable(layer->kernel[1], layer->dilation[1], step, phase))
             continue;
         uint8_t *to = plane + quad_portable(layer, row, phase);
-        if (!codes) {
-            fill_portable(to, layer->pitch, zero);
-        } else if (spans_portable(layer)) {
-            const uint8_t *rows[4];
-            for (size_t i = 0; i < 4; i++)
-                rows[i] = line + phase + i * layer->dilation[1];
-            layer->set->quads(rows, step, layer->pitch, to);
-        } else {
+        if (codes)
             columns_portable(layer, codes, phase, zero, to);
-        }
+        else
+            fill_portable(to, layer->pitch, zero);
     }
 }
 
-/* The quads of some rows of the image in one plane; the first and the last rows bring padding. */
-static void chunk_portable(const struct call *call, const struct worker *worker, size_t job,
-                           size_t plane, size_t chunk, uint8_t *planes)
+/* The quads of rows [from, to) of the image, with the padding above the first and below the last. */
+static void quads_portable(const layer_t *layer, uint8_t *const codes[4], size_t alive, size_t from,
+                           size_t to, int32_t zero, uint8_t *plane)
 {
-    const layer_t *layer = call->layer;
-    const image_t *image = call->info + job / layer->groups;
-    const size_t most = qsdk_conv_int8_chunk_portable(layer), from = chunk * most;
-    const size_t to = least_portable(from + most, layer->height);
-    const size_t alive = least_portable(4, layer->channels - 4 * plane);
-    for (size_t c = 0; c < alive; c++) {
-        const size_t channel = job * layer->channels + 4 * plane + c;
-        code_portable(call, image, (channel * layer->height + from) * layer->width,
-                      (to - from) * layer->width, worker->codes[c]);
-    }
-    uint8_t *quads = planes + plane * layer->plane_bytes;
     for (size_t row = 0; from == 0 && row < layer->begin[0]; row++)
-        row_portable(layer, NULL, row, image->zero, worker->line, quads);
+        row_portable(layer, NULL, row, zero, plane);
     for (size_t row = from; row < to; row++) {
-        const uint8_t *codes[4]; /* channels that are not there have weights of 0 */
+        const uint8_t *rows[4]; /* channels that are not there have weights of 0 */
         for (size_t c = 0; c < 4; c++)
-            codes[c] = worker->codes[c < alive ? c : 0] + (row - from) * layer->width;
-        row_portable(layer, codes, layer->begin[0] + row, image->zero, worker->line, quads);
+            rows[c] = codes[c < alive ? c : 0] + (row - from) * layer->width;
+        row_portable(layer, rows, layer->begin[0] + row, zero, plane);
     }
     for (size_t row = 0; to == layer->height && row < layer->end[0]; row++)
-        row_portable(layer, NULL, layer->begin[0] + to + row, image->zero, worker->line, quads);
+        row_portable(layer, NULL, layer->begin[0] + to + row, zero, plane);
 }
 
-static size_t chunks_portable(const layer_t *layer)
+/* memcpy of what is often a few bytes. */
+static inline void copy_portable(uint8_t *to, const uint8_t *from, size_t n)
 {
-    const size_t most = qsdk_conv_int8_chunk_portable(layer);
-    return most ? (layer->height + most - 1) / most : 1;
+    if (n >= 16) {
+        for (size_t i = 0; i + 16 < n; i += 16)
+            memcpy(to + i, from + i, 16);
+        memcpy(to + n - 16, from + n - 16, 16);
+    } else if (n >= 8) {
+        memcpy(to, from, 8);
+        memcpy(to + n - 8, from + n - 8, 8);
+    } else if (n >= 4) {
+        memcpy(to, from, 4);
+        memcpy(to + n - 4, from + n - 4, 4);
+    } else {
+        for (size_t i = 0; i < n; i++)
+            to[i] = from[i];
+    }
+}
+
+/* The bytes of the same rows of a group's one channel. */
+static void bytes_portable(const layer_t *layer, const uint8_t *codes, size_t from, size_t to,
+                           int32_t zero, uint8_t *plane)
+{
+    const size_t width = layer->pitch / layer->stride[0] * layer->stride[1];
+    const size_t first = from ? layer->begin[0] + from : 0;
+    const size_t last = layer->begin[0] + to + (to == layer->height ? layer->end[0] : 0);
+    if (width != layer->width || layer->begin[0] + layer->end[0])
+        memset(plane + first * width, zero & 0xff, (last - first) * width);
+    plane += (layer->begin[0] + from) * width + layer->begin[1];
+    for (size_t row = from; row < to; row++, plane += width, codes += layer->width)
+        copy_portable(plane, codes, layer->width);
+}
+
+/* Some rows of one plane of quads. */
+static void chunk_portable(const struct call *call, const struct worker *worker,
+                           const struct job *job, size_t plane, size_t chunk, uint8_t *planes)
+{
+    const layer_t *layer = call->layer;
+    const size_t from = chunk * layer->chunk;
+    const size_t to = least_portable(from + layer->chunk, layer->height);
+    const size_t alive = least_portable(4, layer->channels - 4 * plane);
+    for (size_t c = 0; c < alive; c++) {
+        const size_t channel = job->group * layer->channels + 4 * plane + c;
+        code_portable(call, job, (channel * layer->height + from) * layer->width,
+                      (to - from) * layer->width, worker->codes[c]);
+    }
+    planes += plane * layer->plane_bytes;
+    if (layer->spans)
+        bytes_portable(layer, worker->codes[0], from, to, job->info->zero, planes);
+    else
+        quads_portable(layer, worker->codes, alive, from, to, job->info->zero, planes);
+}
+
+/* The planes of groups of one channel each: coded at once, for channels follow each other. */
+static void planes_portable(const struct call *call, const struct worker *worker,
+                            const struct job *job, uint8_t *planes)
+{
+    const layer_t *layer = call->layer;
+    const size_t image = layer->height * layer->width;
+    code_portable(call, job, job->group * image, job->groups * image, worker->codes[0]);
+    for (size_t g = 0; g < job->groups; g++)
+        bytes_portable(layer, worker->codes[0] + g * image, 0, layer->height, job->info->zero,
+                       planes + g * layer->plane_bytes);
+}
+
+/* Part `part` of `parts` of what makes the planes of a job. */
+static void code_job_portable(const struct call *call, const struct worker *own,
+                              const struct job *job, uint8_t *planes, size_t part, size_t parts)
+{
+    const layer_t *layer = call->layer;
+    if (layer->together > 1) {
+        if (part == 0)
+            planes_portable(call, own, job, planes);
+        return;
+    }
+    const size_t chunks = layer->chunk ? (layer->height + layer->chunk - 1) / layer->chunk : 1;
+    const size_t all = layer->planes * chunks;
+    for (size_t i = all * part / parts; i < all * (part + 1) / parts; i++)
+        chunk_portable(call, own, job, i / chunks, i % chunks, planes);
 }
 
 /* What accumulators of a job begin with, and their unit. */
-static void outputs_portable(const struct call *call, const struct worker *worker, size_t job)
+static void outputs_portable(const struct call *call, const struct worker *worker,
+                             const struct job *job)
 {
     const layer_t *layer = call->layer;
-    const image_t *image = call->info + job / layer->groups;
-    const size_t outputs = layer->blocks * layer->block, first = job % layer->groups * outputs;
-    for (size_t n = 0; n < outputs; n++) {
-        worker->start[n] =
-            (int32_t)(0 - (uint32_t)image->zero * (uint32_t)layer->sums[first + n]);
-        worker->factor[n] = image->scale * layer->scale[first + n];
+    const size_t outputs = layer->blocks * layer->block, first = job->group * outputs;
+    const uint32_t zero = (uint32_t)job->info->zero;
+    for (size_t n = 0; n < job->groups * outputs; n++) {
+        worker->start[n] = (int32_t)(0 - zero * (uint32_t)layer->sums[first + n]);
+        worker->factor[n] = job->info->scale * layer->scale[first + n];
     }
 }
 
-static size_t tiles_portable(const layer_t *layer)
-{
-    const size_t most = (size_t)layer->set->positions;
-    return (layer->positions + most - 1) / most * layer->blocks;
-}
-
-/* Tile and block number `index` of a job. */
-static void tile_portable(const struct call *call, const struct worker *shared, size_t job,
-                          size_t index)
+/* Points a tile at block b of group g of a job. */
+static void aim_portable(const struct call *call, const struct worker *shared,
+                         const struct job *job, size_t g, size_t b, tile_t *tile)
 {
     const layer_t *layer = call->layer;
-    const size_t most = (size_t)layer->set->positions, group = job % layer->groups;
-    const size_t block = index % layer->blocks, p = index / layer->blocks * most;
-    const size_t n = block * layer->block, at = group * layer->blocks * layer->block + n;
-    const size_t places = layer->out_height * layer->out_width, column = p % layer->pitch;
-    const size_t place = p / layer->pitch * layer->out_width +
-                         least_portable(column, layer->out_width);
+    const size_t n = b * layer->block, in_job = g * layer->blocks * layer->block + n;
+    const size_t in_layer = job->group * layer->blocks * layer->block + in_job;
     const size_t bytes = 4 * layer->steps * (layer->set->is_wide ? 2 : 1);
-    const size_t y = (job * layer->outputs + n) * places + place;
-    const struct qsdk_conv_int8_tile tile = {
-        .x = shared->planes + 4 * p,
-        .offsets = layer->offsets,
-        .steps = layer->steps,
-        .weights = (const uint8_t *)layer->weights + at * bytes,
-        .start = shared->start + n,
-        .block = layer->block,
-        .outputs = least_portable(layer->block, layer->outputs - n),
-        .positions = least_portable(most, layer->positions - p),
-        .column = column,
-        .width = layer->out_width,
-        .pitch = layer->pitch,
-        .y = call->y + y * width_portable(layer->output != QSDK_LINEAR_INT8_REQUANTIZED),
-        .apart = places,
+    const size_t output = (job->image * layer->groups + job->group + g) * layer->outputs + n;
+    const size_t y = output * tile->apart + tile->at->place;
+    tile->x = shared->planes + g * layer->plane_bytes;
+    tile->weights = (const uint8_t *)layer->weights + in_layer * bytes;
+    tile->start = shared->start + in_job;
+    tile->factor = shared->factor + in_job;
+    tile->bias = layer->bias + in_layer;
+    tile->addend = layer->addend + in_layer;
+    tile->mantissa = layer->mantissa + in_layer;
+    tile->right = layer->right + in_layer;
+    tile->outputs = least_portable(layer->block, layer->outputs - n);
+    tile->y = call->y + y * (layer->output == QSDK_LINEAR_INT8_REQUANTIZED ? 1 : 4);
+}
+
+/* Part `part` of `parts` of the tiles of a job: blocks inside, then vectors, then groups. */
+static void tiles_portable(const struct call *call, const struct worker *shared,
+                           const struct job *job, size_t part, size_t parts)
+{
+    const layer_t *layer = call->layer;
+    const size_t most = (size_t)layer->set->vectors, rows = (layer->vectors + most - 1) / most;
+    const size_t all = job->groups * rows * layer->blocks;
+    size_t i = all * part / parts, left = all * (part + 1) / parts - i;
+    size_t b = i % layer->blocks, row = i / layer->blocks % rows, g = i / layer->blocks / rows;
+    tile_t tile = {
         .layer = layer,
-        .factor = shared->factor + n,
-        .bias = layer->bias + at,
-        .addend = layer->addend + at,
-        .mantissa = layer->mantissa + at,
-        .right = layer->right + at,
+        .block = layer->block,
+        .apart = layer->out_height * layer->out_width,
     };
-    layer->set->tile(&tile);
+    for (; left > 0; row = 0, g++)
+        for (; left > 0 && row < rows; b = 0, row++) {
+            tile.at = layer->at + row * most;
+            tile.vectors = least_portable(most, layer->vectors - row * most);
+            for (; left > 0 && b < layer->blocks; b++, left--) {
+                aim_portable(call, shared, job, g, b, &tile);
+                layer->set->tile(&tile);
+            }
+        }
 }
 
 static void wait_portable(size_t threads)
 {
+#ifdef _OPENMP
     if (threads > 1) {
 #pragma omp barrier
     }
+#else
+    (void)threads;
+#endif
 }
 
-/* Part `part` of `parts` of a job, whose planes are those of `shared`. */
+/* Part `part` of `parts` of job `index` of an image, whose planes are those of `shared`. */
 static void job_portable(const struct call *call, const struct worker *own,
-                         const struct worker *shared, size_t job, size_t part, size_t parts)
+                         const struct worker *shared, size_t image, size_t index, size_t part,
+                         size_t parts)
 {
     const layer_t *layer = call->layer;
-    const size_t chunks = chunks_portable(layer), all = layer->planes * chunks;
-    const size_t tiles = tiles_portable(layer);
+    const size_t group = index * layer->together;
+    const struct job job = {
+        .image = image,
+        .group = group,
+        .groups = least_portable(layer->together, layer->groups - group),
+        .info = call->info + image,
+    };
     if (part == 0)
-        outputs_portable(call, shared, job);
-    for (size_t i = all * part / parts; i < all * (part + 1) / parts; i++)
-        chunk_portable(call, own, job, i / chunks, i % chunks, shared->planes);
+        outputs_portable(call, shared, &job);
+    code_job_portable(call, own, &job, shared->planes, part, parts);
     wait_portable(parts);
-    for (size_t i = tiles * part / parts; i < tiles * (part + 1) / parts; i++)
-        tile_portable(call, shared, job, i);
+    tiles_portable(call, shared, &job, part, parts);
     wait_portable(parts);
 }
 
 static void work_portable(const struct call *call, size_t thread, size_t threads)
 {
-    const size_t jobs = call->images * call->layer->groups;
+    const size_t of_image = call->layer->jobs, jobs = call->images * of_image;
     const struct worker own = worker_portable(call, thread), first = worker_portable(call, 0);
     for (size_t i = thread; i < call->images; i += threads)
         call->info[i] = look_portable(call, i);
     wait_portable(threads);
     if (jobs >= threads)
         for (size_t j = jobs * thread / threads; j < jobs * (thread + 1) / threads; j++)
-            job_portable(call, &own, &own, j, 0, 1);
+            job_portable(call, &own, &own, j / of_image, j % of_image, 0, 1);
     else
         for (size_t j = 0; j < jobs; j++)
-            job_portable(call, &own, &first, j, thread, threads);
+            job_portable(call, &own, &first, j / of_image, j % of_image, thread, threads);
 }
 
 /* Nanoseconds of one thread, about. */
 static double effort_portable(const layer_t *layer, size_t images)
 {
-    const double steps = (double)layer->groups * (double)(layer->steps * layer->positions);
+    const double steps = (double)layer->groups * (double)(layer->steps * layer->vectors);
     const double values = (double)(layer->groups * layer->planes) * (double)layer->plane_bytes;
-    return (double)images * (4 * steps * (double)(layer->blocks * layer->block) / layer->set->macs +
+    return (double)images * (4 * layer->set->lanes * steps * (double)(layer->blocks * layer->block) / layer->set->macs +
                              values / 8);
 }
 

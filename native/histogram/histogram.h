@@ -5,7 +5,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* [cffi] */
 /* counts[2 * bins] += 1 at floor(x * bins / 2^exponent) + bins for every x that is not 0; returns
  * how many are. The product is taken as if it were exact.
  *
@@ -18,7 +17,6 @@ int64_t qsdk_histogram_avx2(const float *x, size_t n, int32_t bins, int32_t expo
                             uint32_t *tables, int64_t *counts);
 int64_t qsdk_histogram_avx512(const float *x, size_t n, int32_t bins, int32_t exponent,
                               uint32_t *tables, int64_t *counts);
-/* [/cffi] */
 
 /* Values that one table entry can count without overflow, a multiple of every step. */
 #define QSDK_HISTOGRAM_BLOCK ((size_t)1 << 30)

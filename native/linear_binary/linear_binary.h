@@ -89,7 +89,8 @@ struct qsdk_binary_levels {
 
 /* What a set brings along. Layout of weights: [block][plane][chunk][part][row of the block], where a
  * chunk is `lane_bytes` bytes of a row's bits: 8, or 1. A set of 1-byte lanes is handed tables for
- * the input, others its words.
+ * the input, others its words. With `pairs`, every second word of a group is replaced by the xor of
+ * it and the one before, in weights of one part and in the input for them.
  *
  * residual  sum of | ..| |x| - beta[0] | .. - beta[count - 1] |
  * above     for each threshold: sum and number of the |x| at or above it
@@ -98,7 +99,8 @@ struct qsdk_binary_levels {
  * float_rows  the same for floats, of which it gets tables */
 struct qsdk_linear_binary_set {
     const char *name;
-    int lane_bytes, block_rows, float_block_rows; /* floats: lanes of 1 byte */
+    int lane_bytes, pairs;
+    int block_rows, float_block_rows; /* floats: lanes of 1 byte */
     float (*residual)(const float *x, size_t n, const float *beta, int count);
     void (*above)(const float *x, size_t n, const float *threshold, int count, float *sum,
                   int64_t *number);
@@ -182,6 +184,12 @@ static inline void qsdk_binary_planes_portable(const struct qsdk_binary_levels *
     }
 }
 
+/* Whether this word is the second of a pair. */
+static inline int qsdk_binary_second_portable(const qsdk_linear_binary *layer, size_t word)
+{
+    return layer->bits && layer->set->pairs && layer->parts == 1 && word % layer->group_words % 2;
+}
+
 /* The lowest n places of a word, n from 1 to 64. */
 static inline uint64_t qsdk_binary_valid_portable(size_t n)
 {
@@ -192,5 +200,9 @@ static inline uint64_t qsdk_binary_valid_portable(size_t n)
 size_t qsdk_binary_input_bytes_portable(const qsdk_linear_binary *layer);
 int qsdk_binary_input_portable(const qsdk_linear_binary *layer, const float *x, float *beta,
                                void *input, uint64_t *words);
+
+/* Floats in plain C, eight rows to a block; portable.c. */
+void qsdk_binary_float_rows_portable(const qsdk_linear_binary *layer, size_t first, size_t count,
+                                     const float *tables, float *y);
 
 #endif

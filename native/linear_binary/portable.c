@@ -152,8 +152,8 @@ static void float_block_portable(const qsdk_linear_binary *layer, size_t block, 
     }
 }
 
-static void float_rows_portable(const qsdk_linear_binary *layer, size_t first, size_t count,
-                                const float *tables, float *y)
+void qsdk_binary_float_rows_portable(const qsdk_linear_binary *layer, size_t first, size_t count,
+                                     const float *tables, float *y)
 {
     for (size_t block = first; block < first + count; block++) {
         const size_t row = block * ROWS, here = layer->rows - row < ROWS ? layer->rows - row : ROWS;
@@ -172,5 +172,5 @@ const struct qsdk_linear_binary_set qsdk_linear_binary_portable = {
     .above = above_portable,
     .code = code_portable,
     .rows = rows_portable,
-    .float_rows = float_rows_portable,
+    .float_rows = qsdk_binary_float_rows_portable,
 };

@@ -70,8 +70,10 @@ void qsdk_linear_binary_pack(const qsdk_linear_binary *layer, const uint64_t *wo
         for (size_t plane = 0; plane < planes; plane++)
             for (size_t row = 0; row < layer->rows; row++)
                 for (size_t byte = 0; byte < 8 * count; byte++) {
+                    const uint64_t *at =
+                        words + ((part * planes + plane) * layer->rows + row) * count + byte / 8;
                     const uint64_t word =
-                        words[((part * planes + plane) * layer->rows + row) * count + byte / 8];
+                        qsdk_binary_second_portable(layer, byte / 8) ? at[0] ^ at[-1] : at[0];
                     const size_t chunk = (row / block * planes + plane) * chunks + byte / lane;
                     packed[((chunk * parts + part) * block + row % block) * lane + byte % lane] =
                         (uint8_t)(word >> 8 * (byte % 8));

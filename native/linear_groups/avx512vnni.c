@@ -155,7 +155,8 @@ BODY __m512 decode_avx512vnni(__m512i unit, int width, int at, __m512 table)
     return _mm512_cvtepi32_ps(_mm512_and_si512(shifted, _mm512_set1_epi32(0xff)));
 }
 
-/* One group: sum[m] += x * (u - zero) over its units. */
+/* One group: sum[m] = sum of x * (u - zero) over its units. One or two rows have more sums, of every
+ * second or fourth k: a product takes longer than what lies between two uses of a sum. */
 BODY void group_floats_avx512vnni(const uint8_t *codes, size_t units, int width, int subtract,
                                   __m512 zero, const float *x, int rows, __m512 *sum)
 {
@@ -164,6 +165,10 @@ BODY void group_floats_avx512vnni(const uint8_t *codes, size_t units, int width,
                                            _mm512_set1_epi32((1 << width) - 1));
     const __m512 plain = _mm512_cvtepi32_ps(index);
     const __m512 table = subtract ? plain : _mm512_sub_ps(plain, zero);
+    const int ways = rows == 1 ? 4 : rows == 2 ? 2 : 1;
+    __m512 part[MOST];
+    for (int m = 0; m < ways * rows; m++)
+        part[m] = _mm512_setzero_ps();
     for (size_t u = 0; u < units; u++, codes += QSDK_UNIT) {
         const __m512i unit = _mm512_loadu_si512(codes);
         _mm_prefetch((const char *)codes + AHEAD, _MM_HINT_T0);
@@ -176,9 +181,15 @@ BODY void group_floats_avx512vnni(const uint8_t *codes, size_t units, int width,
                     w = _mm512_sub_ps(w, zero);
 #pragma GCC unroll 8
                 for (int m = 0; m < rows; m++)
-                    sum[m] = _mm512_fmadd_ps(w, _mm512_set1_ps(x[m]), sum[m]);
+                    part[j % ways * rows + m] =
+                        _mm512_fmadd_ps(w, _mm512_set1_ps(x[m]), part[j % ways * rows + m]);
             }
     }
+    for (int step = ways / 2 * rows; step >= rows; step /= 2)
+        for (int m = 0; m < step; m++)
+            part[m] = _mm512_add_ps(part[m], part[m + step]);
+    for (int m = 0; m < rows; m++)
+        sum[m] = part[m];
 }
 
 BODY void floats_of_avx512vnni(layer_t *layer, size_t block, tile_t *tile, int rows, int subtract,
@@ -198,8 +209,6 @@ BODY void floats_of_avx512vnni(layer_t *layer, size_t block, tile_t *tile, int r
         if (subtract)
             zero = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(
                 _mm_loadu_si128((const __m128i *)(const void *)(layer->zeros + here))));
-        for (int m = 0; m < rows; m++)
-            sum[m] = _mm512_setzero_ps();
         if (layer->width == 4)
             group_floats_avx512vnni(codes, units, 4, subtract, zero, x, rows, sum);
         else if (layer->width == 2)

@@ -67,10 +67,23 @@ const struct qsdk_linear_groups_set *qsdk_linear_groups_find(const char *set);
 
 enum { QSDK_COLUMNS = 16, QSDK_UNIT = 64 };
 
+/* Which sets this compiler can make beside those that its platform always has. */
+#if defined(__x86_64__) && ((defined(__clang__) && __clang_major__ >= 12) || __GNUC__ >= 11)
+#define QSDK_HAS_AVXVNNI 1
+#else
+#define QSDK_HAS_AVXVNNI 0
+#endif
+#if defined(__aarch64__) && (!defined(__clang__) || __clang_major__ >= 16)
+#define QSDK_HAS_DOTPROD 1
+#else
+#define QSDK_HAS_DOTPROD 0
+#endif
+
 /* A few rows of the input, interleaved so that one stream of memory serves them all. */
 struct qsdk_linear_groups_tile {
     size_t rows;          /* 1, 2, 4 or 8 */
-    const void *x;        /* codes: s8 [k / 4][rows][4]; floats: [k][rows]; 0 up to a whole unit */
+    const void *x;        /* codes: s8 [k / 4][rows][4], whatever from length to a whole unit;
+                             floats: [k][rows], 0 from there */
     const float *scale;   /* [groups][rows] */
     const int32_t *start; /* [groups][rows]: -sum of codes; times the zero, where all have one */
 };

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
 
 from qsdk.bench.cases import BINARY2, CONV_DYNAMIC, CONV_STATIC, INT8, UNIT_SCALE, Form, int4
 from qsdk.bench.ours import ours
-from qsdk.bench.peers import FLOAT, SAME, Peer
+from qsdk.bench.peers import SAME, Candidate, Peer
 from qsdk.bench.run import OURS, Calls, Subject, build, timed
 from qsdk.bench.works import Convolution, Product
 from qsdk.errors import QsdkError
@@ -152,12 +152,7 @@ def measure(
     """Float libraries and all ways of qsdk, in the same rounds."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # those of the libraries
-        floats, _ = build(
-            (peer.name, candidate)
-            for peer in peers
-            for candidate in _float_candidates(peer, work)
-            if candidate.kind == FLOAT
-        )
+        floats, _ = build((peer.name, _float_candidates(peer, work)) for peer in peers)
         names: dict[tuple[str, str, str], str] = {}
         calls: Calls = {}
         nbytes, missing = {}, {}
@@ -184,7 +179,7 @@ def measure(
     )
 
 
-def _float_candidates(peer: Peer, work: Product | Convolution) -> Any:
+def _float_candidates(peer: Peer, work: Product | Convolution) -> Iterable[Candidate]:
     return peer.product(work) if isinstance(work, Product) else peer.convolution(work)
 
 

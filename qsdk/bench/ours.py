@@ -66,5 +66,7 @@ def _quantize(form: Form, work: Weights) -> Ours:
 
 
 def _observe(form: Form, work: Values) -> Ours:
-    values, name = work.array, f"observer:{form.plugin}"
-    return Ours(form.plugin, lambda: qsdk.registry.get(name, **form.options).observe(values))
+    """The same batch again and again: what a stream of batches costs each."""
+    observer = qsdk.registry.get(f"observer:{form.plugin}", **form.options)
+    values = work.array
+    return Ours(form.plugin, lambda: observer.observe(values))

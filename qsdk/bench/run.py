@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import attrs
@@ -117,9 +117,7 @@ def run_case(
         except QsdkError as error:
             return Result(case=case, ours=None, reason=str(error))
         calls: Calls = {(OURS, mine.name, SAME): mine.call}
-        others, failed = build(
-            (peer.name, candidate) for peer in peers for candidate in peer.candidates(form, work)
-        )
+        others, failed = build((peer.name, peer.candidates(form, work)) for peer in peers)
         subjects = timed({**calls, **others}, rounds, threads, limit_s)
     return Result(
         case=case, ours=subjects[0], peers=tuple(subjects[1:]), failed=failed, nbytes=mine.nbytes
@@ -133,17 +131,31 @@ def timed(calls: Calls, rounds: int, threads: int, limit_s: float = 10.0) -> lis
     return [Subject(*key, timing) for key, timing in timings.items()]
 
 
-def build(candidates: Iterable[tuple[str, Candidate]]) -> tuple[Calls, dict[str, str]]:
-    """What the libraries can do, tried once each; and what failed."""
+def build(offers: Iterable[tuple[str, Iterable[Candidate]]]) -> tuple[Calls, dict[str, str]]:
+    """What the libraries can do, tried once each; and what failed: each has faults of its own."""
     calls: Calls = {}
-    failed = {}
-    for library, candidate in candidates:
-        try:
-            call = candidate.build()
-            call()
-        except Exception as error:  # each library has faults of its own kind
-            text = " ".join(str(error).split())[:200]
-            failed[f"{library} {candidate.name}"] = text or type(error).__name__
-        else:
-            calls[library, candidate.name, candidate.kind] = call
+    failed: dict[str, str] = {}
+    for library, candidates in offers:
+        for candidate in _unharmed(library, candidates, failed):
+            try:
+                call = candidate.build()
+                call()
+            except Exception as error:
+                failed[f"{library} {candidate.name}"] = _one_line(error)
+            else:
+                calls[library, candidate.name, candidate.kind] = call
     return calls, failed
+
+
+def _unharmed(
+    library: str, candidates: Iterable[Candidate], failed: dict[str, str]
+) -> Iterator[Candidate]:
+    """The candidates up to where a library no longer has what it had."""
+    try:
+        yield from candidates
+    except Exception as error:
+        failed[library] = _one_line(error)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -123,3 +123,21 @@ def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         *rows,
     ]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def page(facts: Sequence[str], results: Sequence[Result], command: str) -> str:
+    """All of it as one page in Markdown.
+
+    facts : of the machine; command : what was typed
+    """
+    parts = ["# What was measured", f"This page is what `{command}` printed.", _items(facts)]
+    for title, group in groups(results).items():
+        heads, rows = table(group)
+        if rows:
+            parts += [f"## {title}", markdown(heads, rows)]
+    remarks = [*skipped(results), *notes(results)]
+    return "\n\n".join([*parts, *([_items(remarks)] if remarks else [])])
+
+
+def _items(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)

@@ -138,20 +138,18 @@ def _show(
     from qsdk.bench import tables
 
     if markdown:
-        output.say(f"# What was measured\n\nThis page is what `{_command()}` printed.\n")
+        output.say(tables.page(machine.lines(), results, _command()))
+        return
     for line in machine.lines():
-        output.say(f"- {line}" if markdown else line)
+        output.say(line)
     for title, group in tables.groups(results).items():
         heads, rows = tables.table(group)
         if rows:
-            output.say(f"\n## {title}\n" if markdown else f"\n{title}, best of {rounds}")
-            if markdown:
-                output.say(tables.markdown(heads, rows))
-            else:
-                output.table(heads, rows)
+            output.say(f"\n{title}, best of {rounds}")
+            output.table(heads, rows)
     output.say()
     for line in (*tables.skipped(results), *tables.notes(results)):
-        output.say(f"- {line}" if markdown else line)
+        output.say(line)
 
 
 def _command() -> str:

@@ -97,12 +97,13 @@ def tell(target: str, *names: str) -> None:
 def _told(name: str) -> Any:
     yield "begins", ""
     try:
-        yield _tried(name)
+        yield trial(name)
     except Exception as error:
         yield WRONG, f"{type(error).__name__}: {error}"
 
 
-def _tried(name: str) -> tuple[str, str]:
+def trial(name: str) -> tuple[str, str]:
+    """(ok, skipped or quarantined; how many inputs, or the reason) of one kernel, tried here."""
     from qsdk.registry import find
     from qsdk.testing import ContractBroken
     from qsdk.testing.check import NotApplicable

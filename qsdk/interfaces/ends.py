@@ -19,9 +19,9 @@ class Ends:
     high: NDArray[np.float32]
 
     @classmethod
-    def of(cls, rows: NDArray[np.float32]) -> Self:
-        """Those of rows (channels, values), not empty."""
-        return cls(rows.min(axis=1) + 0, rows.max(axis=1) + 0)  # -0.0 becomes 0.0: one zero
+    def of(cls, low: NDArray[np.float32], high: NDArray[np.float32]) -> Self:
+        """Those of a batch, finite and in order."""
+        return cls(low + 0, high + 0)  # -0.0 becomes 0.0: one zero
 
     @classmethod
     def loaded(cls, low: NDArray[np.float32], high: NDArray[np.float32]) -> Self:

@@ -32,7 +32,8 @@ class InputCodes:
     @property
     def steps(self) -> NDArray[np.int64]:
         """``codes - zero_point``: what is multiplied and summed."""
-        return self.codes.astype(np.int64) - self._expand(self.zero_point)
+        steps: NDArray[np.int64] = self.codes.astype(np.int64) - self._expand(self.zero_point)
+        return steps
 
     def dequantize(self) -> NDArray[np.float32]:
         """The floats that the codes stand for."""

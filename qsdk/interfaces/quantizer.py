@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 import attrs
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from qsdk import native
 from qsdk.encodings import Encoding
-from qsdk.errors import DataError, OptionError, SchemeError
+from qsdk.errors import OptionError, SchemeError
+from qsdk.interfaces.finite import as_float32, finite_float32, not_finite
 from qsdk.interfaces.model import Layer
 from qsdk.interfaces.operation import Activations
 from qsdk.scheme import Granularity, Scheme, Slices
@@ -57,18 +56,6 @@ def _listed(values: Iterable[Any]) -> str:
     return ", ".join(str(value) for value in sorted(values))
 
 
-def finite_float32(array: ArrayLike, what: str = "the array") -> NDArray[np.float32]:
-    """``array`` as C-contiguous, read-only float32; the input is never written to.
-
-    Any float dtype is taken. Raises DataError for other dtypes, and with the position of the
-    first value that is NaN, infinite, or too large for float32.
-    """
-    floats = _as_float32(array, what)
-    if not _all_finite(floats):
-        raise _not_finite(array, floats, what)
-    return floats
-
-
 class NotFinite(Exception):
     """Raised in a ``quantize`` that :func:`looks_itself`, for values that are not finite."""
 
@@ -81,40 +68,6 @@ def looks_itself(quantize: Callable[..., Any]) -> Callable[..., Any]:
     """
     setattr(quantize, "looks_itself", True)  # noqa: B010 (mypy: a function)
     return quantize
-
-
-def _as_float32(array: ArrayLike, what: str) -> NDArray[np.float32]:
-    given = np.asarray(array)
-    if not _is_float(given.dtype):
-        raise DataError(f"{what} is {given.dtype}; give floats (an integer array has no scale)")
-    if given.dtype == np.float32:
-        view = np.ascontiguousarray(given).reshape(given.shape).view(np.ndarray)
-    else:
-        with np.errstate(over="ignore"):
-            view = np.array(given, np.float32, order="C").view()
-    view.flags.writeable = False
-    return view
-
-
-def _all_finite(floats: NDArray[np.float32]) -> bool:
-    if native.available():
-        return native.range_rows(floats.reshape(1, -1))[2]
-    return bool(np.isfinite(floats).all())
-
-
-def _not_finite(array: ArrayLike, floats: NDArray[np.float32], what: str) -> DataError:
-    given = np.asarray(array)
-    first = np.unravel_index(int(np.argmin(np.isfinite(floats))), given.shape)
-    position = "[" + ", ".join(str(int(i)) for i in first) + "]"
-    return DataError(
-        f"{what} holds {given[first]} at {position}; "
-        "every value must be finite in float32: mend or exclude it first"
-    )
-
-
-def _is_float(dtype: np.dtype[Any]) -> bool:
-    # bfloat16 and the float8 types of ml_dtypes are of kind "V" but convert as floats do.
-    return dtype.kind == "f" or (dtype.kind == "V" and "float" in dtype.name)
 
 
 @attrs.frozen(kw_only=True)
@@ -166,7 +119,7 @@ class Quantizer(abc.ABC):
 
 
 def _with_input_policy(quantize: Callable[..., Encoding]) -> Callable[..., Encoding]:
-    prepare = _as_float32 if getattr(quantize, "looks_itself", False) else finite_float32
+    prepare = as_float32 if getattr(quantize, "looks_itself", False) else finite_float32
 
     @functools.wraps(quantize)
     def checked(self: Quantizer, weight: ArrayLike, *, layer: Layer | None = None) -> Encoding:
@@ -177,6 +130,6 @@ def _with_input_policy(quantize: Callable[..., Encoding]) -> Callable[..., Encod
         try:
             return quantize(self, floats, layer=layer)
         except NotFinite:
-            raise _not_finite(weight, floats, what) from None
+            raise not_finite(weight, floats, what) from None
 
     return checked

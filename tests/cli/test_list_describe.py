@@ -126,6 +126,17 @@ def test_the_defaults_described_are_those_that_are_used():
         assert getattr(home, option.name) == option.default
 
 
+def test_describe_shows_what_a_kernel_takes_and_whether_it_runs_here(run):
+    document = run("describe", "linear-simulated", "--json").document
+    assert (document["operation"], document["encoding"]) == ("linear", "*")
+    assert document["activations"] == ["fixed_int8", "fixed_uint8", "float32", "int8", "uint8"]
+    assert document["on this machine"] == "runs" and document["options"] == []
+    assert (
+        'qsdk.linear(weight, kernel="linear-simulated")'
+        in run("describe", "linear-simulated").stdout
+    )
+
+
 def test_unknown_and_misspelt_names(run):
     result = run("describe", "sqaunt", status=2)
     assert "no plugin named 'sqaunt'; did you mean 'squant'?" in result.stderr

@@ -90,5 +90,8 @@ for cpu in "${CPUS[@]}"; do
         "$root/usr/bin/python$version" "${selection[@]}" >"$cpu.log" 2>&1 ||
         { cat "$cpu.log"; fail "wrong on $cpu"; }
     echo "arm64 Python on $cpu: $(grep -o 'inputs .*' "$cpu.log"), $((SECONDS - start)) s"
+    echo "    $(grep -o '^features: .*' "$cpu.log")"
+    grep -o '^kernel .*: ok, .*' "$cpu.log" | sed 's/^/    /'
     grep -qF "$expected" "$cpu.log" || fail "$cpu gives other bits than this machine"
 done
+grep -qx 'features: extension, neon' cortex-a72.log || fail "cortex-a72 is said to have features that it lacks"

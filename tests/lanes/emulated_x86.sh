@@ -38,8 +38,12 @@ run() {
     local start=$SECONDS
     qemu-x86_64 -cpu "$1" "$python" "${selection[@]}" >"$1.log" 2>&1 || { cat "$1.log"; return 1; }
     printf '%-15s %s, %d s\n' "$1" "$(grep -o 'inputs .*' "$1.log")" $((SECONDS - start))
+    printf '    %s\n' "$(grep -o '^features: .*' "$1.log")"
+    grep -o '^kernel .*: ok, .*' "$1.log" | sed 's/^/    /'
 }
 for cpu in "${CPUS[@]}"; do
     run "$cpu" || fail "wrong on $cpu"
     grep -qF "$expected" "$cpu.log" || fail "$cpu gives other bits than this machine"
 done
+grep -qx 'features: extension' Nehalem.log || fail "Nehalem is said to have features that it lacks"
+grep -q '^features: .*avx2' Haswell.log || fail "AVX2 was not found on Haswell"

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qsdk import native
+from qsdk.errors import DataError
 from qsdk.interfaces import Conv, Kernel, Operation, Prepared, most_threads
 from qsdk_plugins.kernels.instruction_sets import NativeKernel
 from qsdk_plugins.kernels.linear_int8 import aligned, input_fields, output_fields, result_arrays
@@ -60,13 +61,16 @@ def weight_parts(steps: NDArray[np.int64], is_wide: bool) -> NDArray[np.int16]:
     return np.stack(parts).astype(np.int16)
 
 
-def quads(parts: NDArray[np.int16]) -> NDArray[np.int16]:
+def quads(parts: NDArray[np.int16], is_dilated: bool) -> NDArray[np.int16]:
     """(parts, out, channels, height, width) to (out, steps, 4), as conv_int8.h orders steps.
 
-    Four of a quad are channels of one place; where there is one channel, places of one row.
+    Four of a quad are channels of one place; where there is one channel, places of one row, or
+    one of them where they are dilated.
     """
     count, outputs, channels, height, width = parts.shape
-    if channels == 1 and width > 1:
+    if channels == 1 and width > 1 and is_dilated:
+        filled = np.pad(parts[..., None], [(0, 0)] * 5 + [(0, 3)])
+    elif channels == 1 and width > 1:
         filled = np.pad(parts, [(0, 0)] * 4 + [(0, -width % 4)])
     else:
         filled = np.pad(parts, [(0, 0), (0, 0), (0, -channels % 4), (0, 0), (0, 0)])
@@ -105,7 +109,7 @@ class PackedWeight:
             return np.pad(given, fill).reshape(groups, blocks, block, *values.shape[1:])
 
         parts = weight_parts(steps, is_wide)
-        packed = np.moveaxis(per_group(quads(parts)), 2, 3)
+        packed = np.moveaxis(per_group(quads(parts, operation.dilation[-1] > 1)), 2, 3)
         if is_wide:
             packed = packed[..., [0, 2, 1, 3]]
         weights = aligned(packed.size * (2 if is_wide else 1))
@@ -142,12 +146,13 @@ def two_axes(operation: Conv) -> dict[str, tuple[int, ...]]:
 class Fitted:
     """A context for images of one size and dtype.
 
+    keep : what the context points to
     result : shape of the result of one image
     pool : (images, pointer, memory) of scratch that no call uses now
     """
 
     context: Any
-    offsets: NDArray[np.uint64]
+    keep: object
     result: tuple[int, ...]
     pool: list[tuple[int, Any, NDArray[np.uint8]]] = attrs.field(factory=list)
 
@@ -222,8 +227,12 @@ class ConvPrepared(Prepared):
             "width": x.shape[-1],
             "offsets": ffi.cast("void *", offsets.ctypes.data),
         })  # fmt: skip
-        lib.qsdk_conv_int8_fit(context)
-        return Fitted(context, offsets, result)
+        if lib.qsdk_conv_int8_fit(context):
+            raise DataError(f"images of shape {x.shape[1:]} are too large; give smaller ones")
+        at = ffi.new("struct qsdk_conv_int8_vector[]", context.vectors)
+        context.at = at
+        lib.qsdk_conv_int8_place(context)
+        return Fitted(context, (offsets, at), result)
 
     def _scratch(self, fitted: Fitted, images: int) -> tuple[int, Any, NDArray[np.uint8]]:
         try:

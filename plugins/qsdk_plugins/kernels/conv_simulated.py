@@ -47,14 +47,15 @@ def convolve(
     places = math.prod(shape[2:])
     y = np.zeros((shape[0], groups, outputs, places))
     for place in np.ndindex(*weight.shape[2:]):
-        window = tuple(
+        window: tuple[Any, ...] = tuple(
             slice(at * apart, at * apart + step * (count - 1) + 1, step)
             for at, apart, step, count in zip(
                 place, operation.dilation, operation.stride, shape[2:], strict=True
             )
         )
-        part = padded[(..., *window)].reshape(shape[0], groups, channels, places)
-        y += weight[(..., *place)].reshape(groups, outputs, channels) @ part
+        part = padded[(slice(None), slice(None), *window)]
+        at_place = weight[(..., *place)].reshape(groups, outputs, channels)
+        y += at_place @ part.reshape(shape[0], groups, channels, places)
     return y.reshape(shape)
 
 

@@ -58,15 +58,15 @@ class SignPlanes:
 
     @property
     def planes(self) -> int:
-        return self.words.shape[1]
+        return len(self.alpha)
 
     @property
     def rows(self) -> int:
-        return self.words.shape[2]
+        return int(self.words.shape[2])
 
     @property
     def groups(self) -> int:
-        return -(-self.words.shape[3] // self.group_words)
+        return -(-int(self.words.shape[3]) // self.group_words)
 
     def group(self, number: int) -> slice:
         """The places of a group."""
@@ -91,8 +91,10 @@ class SignPlanes:
     def places(self) -> NDArray[np.int32]:
         """How many digits of each group are not 0, (planes, rows, groups)."""
         present = np.abs(self.digits())
-        found = [present[..., self.group(g)].sum(axis=-1) for g in range(self.groups)]
-        return np.stack(found, axis=-1).astype(np.int32)
+        found = np.zeros((*present.shape[:2], self.groups), np.int32)  # no group in a length of 0
+        for g in range(self.groups):
+            found[..., g] = present[..., self.group(g)].sum(axis=-1)
+        return found
 
 
 def refusal(operation: Operation) -> str:

@@ -19,7 +19,6 @@ from qsdk_plugins.kernels.linear_binary import SignPlanes, clip, refusal
 
 LANES = 16
 SINGULAR = 1 / 1024  # a pivot of sums of whole numbers is 0 or much more
-LONGEST = 2**24  # so that a dot product is exact in float32
 
 
 def lane_sum(values: NDArray[np.float32]) -> np.float32:
@@ -74,13 +73,14 @@ def refined(
     """Betas of least squares for the codes of ``levels``; those before where there are none."""
     above = [size >= threshold for threshold in levels.threshold]
     number = [len(size), *(int(mask.sum()) for mask in above), 0]
-    sums = [total, *(lane_sum(np.where(mask, size, np.float32(0))) for mask in above), 0]
+    parts = [lane_sum(np.where(mask, size, np.float32(0))) for mask in above]
+    sums = np.array([total, *parts, 0], np.float64)
     bits = len(beta)
     g, d = np.zeros((bits, bits)), np.zeros(bits)
     for t, signs in enumerate(levels.signs):
         digits = np.where(signs, 1.0, -1.0)
         g += (number[t] - number[t + 1]) * np.outer(digits, digits)
-        d += (np.float64(sums[t]) - np.float64(sums[t + 1])) * digits
+        d += (sums[t] - sums[t + 1]) * digits
     exact = _solved(g, d)
     return beta if exact is None else np.abs(exact).astype(np.float32)
 
@@ -164,7 +164,8 @@ class _LinearBinary(Prepared):
 
     def run(self, x: NDArray[Any], out: NDArray[Any]) -> None:
         row = self._float_row if self.operation.activations.form == "float32" else self._binary_row
-        rows, results = x.reshape(-1, x.shape[-1]), out.reshape(-1, out.shape[-1])
+        count = out.size // out.shape[-1]  # -1 is not for a length of 0
+        rows, results = x.reshape(count, x.shape[-1]), out.reshape(count, out.shape[-1])
         bias = self.operation.bias
         with np.errstate(over="ignore", invalid="ignore"):
             for given, result in zip(rows, results, strict=True):

@@ -26,8 +26,8 @@ LARGEST_CODE = 128  # of the input, in magnitude
 class LinearGroups(NativeKernel):
     """Shared by all instruction sets; each names its own.
 
-    instruction_set : a table of native/linear_groups
     reference : the kernel that it equals to the bit where the input is coded
+    needs_room : its weights must have 7 bits, for products of two in 16 bits or for signed bytes
     """
 
     family = "linear-groups"
@@ -44,6 +44,8 @@ class LinearGroups(NativeKernel):
             return why
         assert isinstance(operation.weight, qsdk.Affine)
         scheme = operation.weight.scheme
+        if self.needs_room and scheme.bits > 7:
+            return f"is exact for 7 bits and fewer, not for {scheme.bits}"
         if operation.activations.form is InputForm.FLOAT32:
             return ""
         if scheme.group_size is None and scheme.bits > 4:
@@ -51,6 +53,15 @@ class LinearGroups(NativeKernel):
         group = _group(operation.weight)
         if group * LARGEST_CODE * (2**scheme.bits - 1) > np.iinfo(np.int32).max:
             return f"sums in int32, which groups of {group} can overflow"
+        return ""
+
+    def unavailable(self) -> str:
+        if why := super().unavailable():
+            return why
+        library = native.library()
+        found = library.lib.qsdk_linear_groups_find(self.instruction_set.encode())
+        if found == library.ffi.NULL:
+            return f"this build has no {self.instruction_set} code"
         return ""
 
     def prepare(self, operation: Operation, *, threads: int = 0) -> Prepared:

@@ -46,7 +46,7 @@ class _LinearGroups(Prepared):
         self._group_size = weight.scheme.group_size or 1
 
     def run(self, x: NDArray[Any], out: NDArray[Any]) -> None:
-        rows = x.reshape(-1, x.shape[-1])
+        rows = x.reshape(out.size // out.shape[-1], x.shape[-1])  # -1 is not for a length of 0
         codes = code_rows(rows, self.operation.activations, self._group_size)
         steps, y = codes.steps, np.zeros((len(rows), len(self._steps)), np.float32)
         with np.errstate(invalid="ignore", over="ignore"):

@@ -25,6 +25,8 @@ def qsdk_kernels() -> list[type[qsdk.Kernel]]:
         on(LinearInt8, "avx512bw_pairs", "x86", 31, BW, needs_room=True),
         on(LinearInt8, "avx512vnni", "x86", 40, VNNI),
         on(LinearInt8, "amx", "x86", 50, AMX),
+        on(LinearGroups, "avx2", "x86", 20, "avx2 fma", needs_room=True),
+        on(LinearGroups, "avxvnni", "x86", 25, "avxvnni fma"),
         on(LinearGroups, "avx512vnni", "x86", 40, VNNI),
         on(LinearBinary, "avx2", "x86", 20, "avx2"),
         on(LinearBinary, "avx512bw", "x86", 30, BW),

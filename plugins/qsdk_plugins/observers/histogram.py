@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import qsdk
+from qsdk import native
 from qsdk.errors import DataError
 from qsdk.interfaces import Ends, Observer
 
@@ -82,9 +83,15 @@ class Seen:
             self.exponent[channel] += 1
 
     def count(self, channel: int, values: NDArray[np.float32], exponent: int) -> None:
-        """Take in values that are not zero and smaller than ``2**exponent``."""
+        """Take in values, not all zero and smaller than ``2**exponent``."""
         self.grow(channel, exponent)
         bins = self.counts.shape[1] // 2
+        if native.available() and bins <= native.MOST_BINS:
+            counts, width = self.counts[channel], int(self.exponent[channel])
+            self.zeros[channel] += native.histogram(values, bins, width, counts)
+            return
+        self.zeros[channel] += int((values == 0).sum())
+        values = values[values != 0]
         # Doubles hold the product exactly, so the floor is that of the true value.
         scaled = np.ldexp(values.astype(np.float64), -int(self.exponent[channel])) * bins
         index = np.floor(scaled).astype(np.int64) + bins
@@ -125,19 +132,18 @@ class Histogram(Observer):
             raise DataError("nothing was observed; give at least one batch that is not empty")
         return self._seen
 
-    def _observe(self, rows: NDArray[np.float32]) -> None:
-        ends = Ends.of(rows)
+    def _observe(self, rows: NDArray[np.float32], ends: Ends) -> None:
         if self._seen is None:
             self._seen = Seen.nothing(ends, self.bins)
         seen = self._seen
         seen.ends = seen.ends.joined(ends)
         # frexp: |x| = f * 2**e with f < 1, so 2**e is above |x| even at a power of two.
-        exponents = np.frexp(np.maximum(rows.max(axis=1), -rows.min(axis=1)))[1]
+        sizes = np.maximum(ends.high, -ends.low)
         for channel, row in enumerate(rows):
-            values = row[row != 0]
-            seen.zeros[channel] += row.size - values.size
-            if values.size:
-                seen.count(channel, values, int(exponents[channel]))
+            if sizes[channel]:
+                seen.count(channel, row, int(np.frexp(sizes[channel])[1]))
+            else:
+                seen.zeros[channel] += row.size
 
     def merge(self, other: Self) -> Self:
         if self.bins != other.bins:

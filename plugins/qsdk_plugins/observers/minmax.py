@@ -23,8 +23,7 @@ class MinMax(Observer):
 
     _ends: Ends | None = attrs.field(default=None, init=False)
 
-    def _observe(self, rows: NDArray[np.float32]) -> None:
-        ends = Ends.of(rows)
+    def _observe(self, rows: NDArray[np.float32], ends: Ends) -> None:
         self._ends = ends if self._ends is None else self._ends.joined(ends)
 
     def merge(self, other: Self) -> Self:

@@ -19,6 +19,7 @@ from qsdk.testing.subject import Subject
 
 Check = Callable[..., None]
 AFFINE = "affine"
+SAMPLES = 6  # of the weights that quantizers give, for each form of input and output
 FIXED = (InputForm.FIXED_INT8, InputForm.FIXED_UINT8)
 PROBES = {"linear": ((2, 256), (1, 64), (3, 33)), "conv": ((1, 32, 6, 6), (2, 3, 7, 5), (1, 4, 9))}
 
@@ -68,17 +69,23 @@ def _forms(kernel: Kernel) -> Iterator[tuple[str, str]]:
 def _benches(kernel: Kernel) -> Iterator[tuple[Bench, str, frozenset[str]]]:
     if kernel.encoding in (ANY, AFFINE):
         yield from _affine_benches(kernel)
-    others = [entry.name for entry in entries("encoding") if entry.name != AFFINE]
-    for name in others if kernel.encoding == ANY else {kernel.encoding} - {AFFINE}:
-        seen: set[tuple[str, str]] = set()
-        for label, make in encoded_weights(name):
-            for given, gives in _forms(kernel):
-                if len(seen) >= 8 and (given, gives) in seen:
-                    continue
-                if bench := _bench(kernel, [make], given, gives):
-                    seen.add((given, gives))
-                    words = frozenset({f"{given} activations", f"{gives} output"})
-                    yield bench, f"{label}-{given}-{gives}", words
+    others = {entry.name for entry in entries("encoding")} - {AFFINE}
+    for name in sorted(others if kernel.encoding == ANY else others & {kernel.encoding}):
+        yield from _encoded_benches(kernel, list(encoded_weights(name)))
+
+
+def _encoded_benches(
+    kernel: Kernel, makes: Sequence[tuple[str, Make]]
+) -> Iterator[tuple[Bench, str, frozenset[str]]]:
+    """Each form with some of the weights, others for the next form."""
+    for turn, (given, gives) in enumerate(_forms(kernel)):
+        found = [(label, _bench(kernel, [make], given, gives)) for label, make in makes]
+        taken = [(label, bench) for label, bench in found if bench]
+        samples = 1 if kernel.encoding == ANY else SAMPLES
+        step = max(-(-len(taken) // samples), 1)
+        for label, bench in taken[turn % step :: step]:
+            words = frozenset({f"{given} activations", f"{gives} output"})
+            yield bench, f"{label}-{given}-{gives}", words
 
 
 def _affine_benches(kernel: Kernel) -> Iterator[tuple[Bench, str, frozenset[str]]]:

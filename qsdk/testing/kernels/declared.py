@@ -29,7 +29,7 @@ from qsdk.testing.kernels.cases import CONTRACT, of_the_class, promise
 from qsdk.testing.kernels.weights import EXTREMES, RANDOM
 
 GROUP = 16
-MOST = 2  # of one shape and fill; others have their turn at other shapes
+MOST = 2  # of one shape; others have their turn at other shapes
 
 
 @CONTRACT.promise(when=of_the_class, once=True)
@@ -64,7 +64,7 @@ def _undeclared(kernel: Kernel) -> Iterator[tuple[str, Operation]]:
     given, gives = sorted(kernel.activations)[0], sorted(kernel.outputs)[0]
     yield "another operation", _operation(not linear, _affine(not linear), given, "float32")
     if kernel.encoding == "affine":
-        yield "another encoding", _operation(linear, _Other(_affine(linear)), given, gives)
+        yield "another encoding", _operation(linear, _affine(linear, _Other), given, gives)
     for form in set(map(str, InputForm)) - kernel.activations:
         yield f"{form} activations", _operation(linear, _affine(linear), form, "float32")
     for form in {"int32", "int8", "uint8"} - kernel.outputs:
@@ -84,19 +84,13 @@ class _Other(Affine):
 
     name = "of-nobody"
 
-    def __init__(self, affine: Affine):
-        self.__dict__.update({})
-        super().__init__(
-            affine.packed, affine.scale, affine.zero_point, affine.shape, affine.scheme
-        )
 
-
-def _affine(linear: bool, **words: Any) -> Affine:
+def _affine(linear: bool, of: type[Affine] = Affine, **words: Any) -> Affine:
     scheme = Scheme(**{"bits": 4, **words})
     shape = (8, 64) if linear else (8, 64, 1, 1)
     params = Slices(scheme, shape).params_shape
     codes = np.zeros(shape, np.int64)
-    return Affine.from_codes(codes, np.ones(params, np.float32), np.zeros(params, np.int64), scheme)
+    return of.from_codes(codes, np.ones(params, np.float32), np.zeros(params, np.int64), scheme)
 
 
 def _operation(linear: bool, weight: Affine, given: str, gives: str) -> Operation:
@@ -115,23 +109,19 @@ def _operation(linear: bool, weight: Affine, given: str, gives: str) -> Operatio
 def check_what_it_does_not_refuse_is_prepared(bench: Bench, x: Array) -> None:
     """Every operation that ``refusal`` has nothing against is prepared, without an error, into a
     layer that knows its kernel and its operation; a reason against one is text."""
-    tried = 0
-    for fill in (RANDOM, *EXTREMES):
-        taken = 0
-        for operation in bench.operations(x.shape, fill):
-            reason = bench.kernel.refusal(operation)
-            require(isinstance(reason, str), f"refusal() gives {reason!r}, no text")
-            if reason:
-                continue
-            tried, taken = tried + 1, taken + 1
-            layer = _prepared(bench.kernel, operation)
-            require(isinstance(layer, Prepared), f"it prepares {type(layer).__name__}, no Prepared")
-            sound = layer.operation is operation and layer.kernel is bench.kernel
-            require(sound, "the layer has another kernel or operation than it was prepared from")
-            if taken == MOST:
-                break
-    if not tried:
+    fills = (RANDOM, *EXTREMES)
+    operations = list(bench.operations(x.shape, fills[sum(x.shape) % len(fills)]))
+    reasons = [bench.kernel.refusal(operation) for operation in operations]
+    for reason in reasons:
+        require(isinstance(reason, str), f"refusal() gives {reason!r}, no text")
+    taken = [op for op, reason in zip(operations, reasons, strict=True) if not reason]
+    if not taken:
         raise NotApplicable(f"it refuses every weight for inputs {x.shape}")
+    for operation in taken[:MOST]:
+        layer = _prepared(bench.kernel, operation)
+        require(isinstance(layer, Prepared), f"it prepares {type(layer).__name__}, no Prepared")
+        sound = layer.operation is operation and layer.kernel is bench.kernel
+        require(sound, "the layer has another kernel or operation than it was prepared from")
 
 
 def _prepared(kernel: Kernel, operation: Operation) -> Any:

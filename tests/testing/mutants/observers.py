@@ -74,10 +74,10 @@ class TakesIntegers(Good):
 
 @caught_by("check_a_batch_of_other_channels_is_refused")
 class StartsAnew(Good):
-    def _observe(self, rows):
+    def _observe(self, rows, ends):
         if self._ends is not None and self._ends.low.size != len(rows):
             self._ends = None
-        super()._observe(rows)
+        super()._observe(rows, ends)
 
 
 @caught_by("check_an_axis_that_a_batch_lacks_is_refused")

@@ -1,0 +1,176 @@
+"""``linear`` on binary and ternary codes: every kernel of this machine against the reference."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import qsdk
+from qsdk import cpu, dispatch
+from qsdk.errors import DataError, KernelError
+
+RNG = np.random.default_rng(7)
+ALL = [c for c in dispatch.kernels() if c.kernel.encoding in ("binary_coded", "ternary")]
+IN_C = [c for c in ALL if "reference" not in c.kernel.name]
+
+
+def kernel(candidate):
+    """A parameter that is skipped, with the reason, where this machine cannot run it."""
+    marks = [pytest.mark.skip(reason=candidate.reason)] if candidate.reason else []
+    return pytest.param(candidate.kernel, id=candidate.kernel.name, marks=marks)
+
+
+@pytest.fixture(params=[kernel(c) for c in IN_C])
+def in_c(request):
+    return request.param
+
+
+def encoded(kernel, rows, length, planes=2, **scheme):
+    weight = RNG.standard_normal((rows, length)).astype(np.float32)
+    method, bits = ("twn", 2 * planes) if kernel.encoding == "ternary" else ("greedy", planes)
+    return qsdk.registry.get(method, bits=bits, **scheme).quantize(weight)
+
+
+def inputs(rows, length):
+    """Bell-shaped, tied, constant and all-zero rows."""
+    x = RNG.standard_normal((rows, length)).astype(np.float32)
+    x[1::4] = np.round(2 * x[1::4]) / 2
+    x[2::4] = -1.5
+    x[3::4] = 0
+    return x
+
+
+def both(kernel, weight, x, **options):
+    """What the kernel gives, and its reference."""
+    ours = qsdk.linear(weight, kernel=kernel.name, **options)
+    assert ours.kernel.name == kernel.name
+    return ours(x), qsdk.linear(weight, kernel=kernel.reference, **options)(x)
+
+
+LENGTHS = [1, 15, 16, 17, 63, 64, 65, 127, 128, 129, 1000]
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("rows", [1, 7, 8, 9, 33, 65])
+def test_binary_input_gives_the_floats_of_the_reference(in_c, rows, length):
+    weight, x = encoded(in_c, rows, length), inputs(5, length)
+    ours, reference = both(in_c, weight, x, activations="binary2", bias=np.arange(rows) / 3)
+    np.testing.assert_array_equal(ours, reference)
+
+
+@pytest.mark.parametrize("planes", [1, 2, 3, 4])
+@pytest.mark.parametrize("bits", [1, 2, 3, 4])
+@pytest.mark.parametrize("cycles", [0, 1, 5])
+def test_any_number_of_planes_and_cycles(in_c, planes, bits, cycles):
+    weight, x = encoded(in_c, 40, 200, planes), inputs(4, 200)
+    form = qsdk.Activations(form="binary", bits=bits, cycles=cycles)
+    np.testing.assert_array_equal(*both(in_c, weight, x, activations=form))
+
+
+@pytest.mark.parametrize("activations", [None, "binary3"])
+@pytest.mark.parametrize("scheme", [{"granularity": "per_tensor"}, {"group_size": 64},
+                                    {"group_size": 128}, {"group_size": 640}])  # fmt: skip
+def test_alphas_per_matrix_and_per_group(in_c, scheme, activations):
+    weight, x = encoded(in_c, 35, 300, **scheme), inputs(4, 300)
+    np.testing.assert_array_equal(*both(in_c, weight, x, activations=activations))
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_float_input_gives_the_floats_of_the_reference(in_c, length):
+    weight, x = encoded(in_c, 37, length, planes=3), inputs(6, length)
+    x[0, 0], x[4, -1] = np.inf, np.nan
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_array_equal(*both(in_c, weight, x))
+
+
+def test_many_rows_and_few_give_the_same(in_c):
+    weight, x = encoded(in_c, 50, 130), inputs(40, 130)
+    for form in (None, "binary2"):
+        layer = qsdk.linear(weight, activations=form, kernel=in_c.name)
+        np.testing.assert_array_equal(layer(x), np.stack([layer(row) for row in x]))
+
+
+def test_threads_change_nothing(in_c):
+    weight, x = encoded(in_c, 3000, 256), inputs(24, 256)
+    for form in (None, "binary2"):
+        one, two = (
+            qsdk.linear(weight, activations=form, kernel=in_c.name, threads=n)(x) for n in (1, 2)
+        )
+        np.testing.assert_array_equal(one, two)
+
+
+def test_a_row_that_is_not_finite_becomes_nan_and_others_do_not(in_c):
+    x = inputs(4, 70)
+    x[0, 3], x[1, 69], x[3] = np.nan, -np.inf, np.finfo(np.float32).max  # a sum beyond float32
+    weight = encoded(in_c, 9, 70)
+    output = qsdk.Output(clip=(0, 1))
+    ours, reference = both(in_c, weight, x, activations="binary2", bias=np.ones(9), output=output)
+    np.testing.assert_array_equal(ours, reference)
+    assert np.isnan(ours).all(axis=1).tolist() == [True, True, False, True]
+    assert ours[2].min() >= 0 and ours[2].max() <= 1
+
+
+def test_memory_of_the_caller_is_filled(in_c):
+    weight, x = encoded(in_c, 12, 100), inputs(2, 100)
+    layer = qsdk.linear(weight, activations="binary2", kernel=in_c.name)
+    y = np.full((2, 12), 7, np.float32)
+    assert layer(x, out=y) is y
+    np.testing.assert_array_equal(y, layer(x))
+    with pytest.raises(DataError, match="out is float64"):
+        layer(x, out=np.empty((2, 12)))
+    with pytest.raises(DataError, match=r"takes \(\.\.\., 100\)"):
+        layer(x[:, :99])
+
+
+def test_empty_shapes(in_c):
+    weight = encoded(in_c, 12, 100)
+    layer = qsdk.linear(weight, activations="binary2", kernel=in_c.name)
+    assert layer(np.empty((0, 100), np.float32)).shape == (0, 12)
+    nothing = encoded(in_c, 5, 0)
+    for form in (None, "binary2"):
+        empty = qsdk.linear(nothing, bias=np.arange(5), activations=form, kernel=in_c.name)
+        assert empty(np.empty((2, 0), np.float32)).tolist() == [[0, 1, 2, 3, 4]] * 2
+
+
+@pytest.mark.parametrize("kernel", [c.kernel for c in ALL], ids=lambda kernel: kernel.name)
+def test_what_no_kernel_takes_is_refused_with_the_reason(kernel):
+    def reason(weight, **options):
+        return kernel.refusal(qsdk.Linear(weight=weight, **options))
+
+    assert reason(encoded(kernel, 4, 100, planes=2)) == ""
+    assert "multiple of 64, not 50" in reason(encoded(kernel, 4, 100, group_size=50))
+    assert reason(encoded(kernel, 4, 100, group_size=100)) == ""  # one group: a whole row
+    assert "axis 0, not 1" in reason(encoded(kernel, 4, 100, axis=1))
+    int8 = qsdk.Activations(form="int8")
+    assert "takes binary, float32 activations" in reason(encoded(kernel, 4, 100), activations=int8)
+    if kernel.encoding == "binary_coded":
+        assert "takes 4 planes at most, not 5" in reason(encoded(kernel, 4, 100, planes=5))
+
+
+def test_an_impossible_layer_names_every_kernel_and_why():
+    weight = encoded(IN_C[0].kernel, 4, 100, group_size=50)
+    with pytest.raises(KernelError, match="linear-binary-reference: takes groups of a multiple"):
+        qsdk.linear(weight, activations="binary2")
+
+
+def test_dispatch_takes_the_best_and_the_next_where_features_are_taken_away(monkeypatch):
+    weight = encoded(IN_C[0].kernel, 4, 100)
+    able = [c.kernel for c in dispatch.candidates(qsdk.Linear(weight=weight)) if c.can_run]
+    assert qsdk.linear(weight).kernel.name == able[0].name
+    assert [k.priority for k in able] == sorted((k.priority for k in able), reverse=True)
+    if not able[0].features:
+        pytest.skip("only kernels without C run here")
+    monkeypatch.setenv("QSDK_DISABLE_CPU_FEATURES", ",".join(able[0].features & set(cpu.FEATURES)))
+    assert qsdk.linear(weight).kernel.name != able[0].name
+
+
+@pytest.mark.parametrize("candidate", [c for c in ALL if "reference" in c.kernel.name],
+                         ids=lambda c: c.kernel.name)  # fmt: skip
+@pytest.mark.parametrize("scheme", [{}, {"group_size": 64}, {"granularity": "per_tensor"}])
+def test_the_reference_is_the_product_of_what_is_decoded(candidate, scheme):
+    weight, x = encoded(candidate.kernel, 20, 150, planes=3, **scheme), inputs(3, 150)
+    dense = x.astype(float) @ weight.dequantize().T.astype(float)
+    y = qsdk.linear(weight, kernel=candidate.kernel.name)(x)
+    np.testing.assert_allclose(y, dense, rtol=1e-4, atol=1e-4)
+    simulated = qsdk.linear(weight, kernel="linear-simulated")(x)
+    np.testing.assert_allclose(y, simulated, rtol=1e-4, atol=1e-4)

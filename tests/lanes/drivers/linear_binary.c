@@ -1,0 +1,399 @@
+/* Every instruction set of native/linear_binary that this CPU has, on whole calls, against digit by
+ * digit sums. An input is one row of a call; each set gets at least 100,000. */
+#include "driver.h"
+#include "linear_binary.h"
+
+#include <float.h>
+#include <math.h>
+
+enum { OUTPUTS = 140, LENGTH = 700, ROWS = 20, PLANES = 4, KINDS = 8 };
+enum { LONG_TRIALS = 512, TRIALS = 9000 };
+
+struct problem { /* a layer, digit by digit, and what goes into it */
+    int parts, planes, bits, cycles;
+    size_t outputs, length, group, groups, rows;
+    int8_t digit[PLANES][OUTPUTS][LENGTH];
+    float alpha[PLANES][OUTPUTS][LENGTH / 64 + 1], bias[OUTPUTS], low, high;
+    int has_bias;
+    float x[ROWS][LENGTH], y[ROWS][OUTPUTS];
+};
+
+static struct problem p;
+
+/* Oracle. */
+
+struct coded {
+    float beta[4];
+    int sign[4][LENGTH];
+    int finite;
+};
+
+static float lanes(const float *value, size_t n)
+{
+    float sum[16] = {0};
+    for (size_t l = 0; l < 16; l++)
+        for (size_t k = l; k < n; k += 16)
+            sum[l] += value[k];
+    for (int l = 0; l < 8; l++)
+        sum[l] += sum[l + 8];
+    for (int l = 0; l < 4; l++)
+        sum[l] += sum[l + 4];
+    return (sum[0] + sum[2]) + (sum[1] + sum[3]);
+}
+
+/* The level that a magnitude takes: its number, by going through all thresholds. */
+static int level_of(float a, const float *level, int count)
+{
+    int number = 0;
+    for (int j = 1; j < count; j++)
+        number += level[j - 1] / 2 + level[j] / 2 <= a;
+    return number;
+}
+
+static void sort_down(float *v, int n)
+{
+    for (int i = 0; i < n; i++)
+        for (int j = i + 1; j < n; j++)
+            if (v[j] > v[i]) {
+                const float t = v[i];
+                v[i] = v[j], v[j] = t;
+            }
+}
+
+static void levels_of(const float *beta, int bits, float *level, int sign[][4])
+{
+    const int count = 1 << (bits - 1);
+    float sum[8];
+    int signs[8][4], taken[8] = {0};
+    for (int m = 0; m < count; m++) {
+        sum[m] = beta[0];
+        signs[m][0] = 1;
+        for (int i = 1; i < bits; i++) {
+            signs[m][i] = m & (1 << (bits - 1 - i)) ? 1 : -1;
+            sum[m] += (float)signs[m][i] * beta[i];
+        }
+        if (sum[m] < 0) {
+            sum[m] = -sum[m];
+            for (int i = 0; i < bits; i++)
+                signs[m][i] = -signs[m][i];
+        }
+    }
+    for (int place = 0; place < count; place++) { /* the lowest of those left, the first of equals */
+        int best = -1;
+        for (int m = 0; m < count; m++)
+            if (!taken[m] && (best < 0 || sum[m] < sum[best]))
+                best = m;
+        taken[best] = 1;
+        level[place] = sum[best];
+        memcpy(sign[place], signs[best], sizeof signs[best]);
+    }
+}
+
+/* As the header states it: the elements of each level are those from its threshold on, less those
+ * from the next. */
+static int least_squares(const float *a, size_t n, const float *level, int sign[][4], int bits,
+                         float *beta)
+{
+    const int count = 1 << (bits - 1);
+    double g[4][4] = {{0}}, d[4] = {0}, found[4];
+    for (int t = 0; t < count; t++) {
+        static float here[LENGTH], beyond[LENGTH];
+        long number = 0;
+        for (size_t k = 0; k < n; k++) {
+            const int of = level_of(a[k], level, count);
+            here[k] = of >= t ? a[k] : 0;
+            beyond[k] = of > t ? a[k] : 0;
+            number += of == t;
+        }
+        const double sum = (double)lanes(here, n) - (t + 1 < count ? (double)lanes(beyond, n) : 0);
+        for (int i = 0; i < bits; i++) {
+            d[i] += sign[t][i] * sum;
+            for (int j = 0; j < bits; j++)
+                g[i][j] += (double)(sign[t][i] * sign[t][j] * number);
+        }
+    }
+    for (int j = 0; j < bits; j++) {
+        if (g[j][j] < 0.0009765625)
+            return 0;
+        for (int i = j + 1; i < bits; i++) {
+            const double factor = g[i][j] / g[j][j];
+            d[i] -= factor * d[j];
+            for (int m = j + 1; m <= i; m++)
+                g[i][m] -= factor * g[m][j];
+        }
+    }
+    for (int j = bits - 1; j >= 0; j--) {
+        found[j] = d[j];
+        for (int i = j + 1; i < bits; i++)
+            found[j] -= g[i][j] * found[i];
+        found[j] /= g[j][j];
+    }
+    for (int j = 0; j < bits; j++)
+        beta[j] = (float)fabs(found[j]);
+    return 1;
+}
+
+static void oracle_code(const float *x, size_t n, int bits, int cycles, struct coded *to)
+{
+    static float a[LENGTH], rest[LENGTH];
+    float level[8];
+    int sign[8][4];
+    for (size_t k = 0; k < n; k++)
+        rest[k] = a[k] = fabsf(x[k]);
+    to->finite = isfinite(lanes(a, n));
+    for (int i = 0; to->finite && i < bits; i++) {
+        to->beta[i] = lanes(rest, n) / (n ? (float)n : 1);
+        for (size_t k = 0; k < n; k++)
+            rest[k] = fabsf(rest[k] - to->beta[i]);
+    }
+    for (int cycle = 0; to->finite && cycle <= (bits > 1 ? cycles : 0); cycle++) {
+        sort_down(to->beta, bits);
+        levels_of(to->beta, bits, level, sign);
+        for (size_t k = 0; k < n; k++)
+            for (int i = 0; i < bits; i++) {
+                const int s = sign[level_of(a[k], level, 1 << (bits - 1))][i];
+                to->sign[i][k] = x[k] < 0 ? -s : s;
+            }
+        if (cycle < cycles && bits > 1)
+            least_squares(a, n, level, sign, bits, to->beta);
+    }
+}
+
+static float term(const struct coded *coded, size_t plane, size_t n, size_t g)
+{
+    const int8_t *digit = p.digit[plane][n];
+    const size_t first = g * p.group, beyond = first + p.group;
+    const size_t last = beyond < p.length ? beyond : p.length;
+    float t = 0;
+    for (int j = 0; j < p.bits; j++) {
+        long dot = 0;
+        for (size_t k = first; k < last; k++)
+            dot += digit[k] * coded->sign[j][k];
+        t += coded->beta[j] * (float)dot;
+    }
+    return t;
+}
+
+static float float_term(const float *x, size_t plane, size_t n, size_t g)
+{
+    const size_t first = g * p.group, beyond = first + p.group;
+    const size_t last = beyond < p.length ? beyond : p.length;
+    float t = 0;
+    for (size_t k = first; k < last; k += 4) {
+        float plus[4] = {0}, minus[4] = {0};
+        for (size_t i = 0; i < 4 && k + i < last; i++) {
+            const int digit = p.digit[plane][n][k + i];
+            if (p.parts == 1)
+                plus[i] = digit > 0 ? x[k + i] : -x[k + i];
+            else
+                plus[i] = digit > 0 ? x[k + i] : 0, minus[i] = digit < 0 ? x[k + i] : 0;
+        }
+        const float less = (minus[0] + minus[1]) + (minus[2] + minus[3]);
+        const float four = (plus[0] + plus[1]) + (plus[2] + plus[3]);
+        t += p.parts == 1 ? four : four - less;
+    }
+    return t;
+}
+
+static void oracle_row(const float *x, float *y)
+{
+    static struct coded coded;
+    coded.finite = 1;
+    if (p.bits)
+        oracle_code(x, p.length, p.bits, p.cycles, &coded);
+    for (size_t n = 0; n < p.outputs; n++) {
+        y[n] = 0;
+        for (size_t g = 0; g < p.groups; g++) {
+            float part = 0;
+            for (size_t i = 0; i < (size_t)p.planes && coded.finite; i++)
+                part += p.alpha[i][n][g] *
+                        (p.bits ? term(&coded, i, n, g) : float_term(x, i, n, g));
+            y[n] += part;
+        }
+        if (!coded.finite)
+            y[n] = NAN;
+        if (p.has_bias)
+            y[n] += p.bias[n];
+        if (!isnan(y[n]))
+            y[n] = fminf(fmaxf(y[n], p.low), p.high);
+    }
+}
+
+/* Inputs. */
+
+static float uniform(void)
+{
+    return (float)draw(1 << 24) / (1 << 23) - 1;
+}
+
+static float one_value(int kind, size_t k)
+{
+    switch (kind) {
+    case 0: /* bell-shaped */
+        return uniform() + uniform() + uniform();
+    case 1: /* ties, zeros of both signs */
+        return (float)((int)draw(9) - 4) * (draw(2) ? 0.25f : -0.25f);
+    case 2: /* two magnitudes: planes that are equal */
+        return draw(2) ? 1 : -2;
+    case 3:
+        return draw(50) ? 0 : uniform();
+    case 4: /* the largest floats: their sum is one, or is infinite */
+        return draw(20) ? uniform() * 1e30f : uniform() * FLT_MAX / 16;
+    case 5: /* below the smallest normal float */
+        return uniform() * 1e-40f;
+    case 6: /* two betas equal, the third 0: thresholds of 0 */
+        return k % 2 ? 0 : (draw(2) ? 2.0f : -2.0f);
+    default:
+        return draw(200) ? uniform() * 5 : (float[]){NAN, INFINITY, -INFINITY}[draw(3)];
+    }
+}
+
+static void draw_problem(size_t trial)
+{
+    p.length = trial < LONG_TRIALS ? trial : draw(130) + (draw(20) ? 0 : 500);
+    p.outputs = draw(30) ? 1 + draw(9) : 1 + draw(OUTPUTS);
+    p.rows = trial < LONG_TRIALS ? 2 : 8 + draw(ROWS - 7);
+    p.parts = 1 + (int)draw(2);
+    p.planes = 1 + (int)draw(PLANES);
+    p.bits = (int)draw(5);
+    p.cycles = (int)draw(4);
+    const size_t words = (p.length + 63) / 64, most = words ? words : 1;
+    p.group = 64 * (draw(2) ? most : 1 + draw((uint32_t)most));
+    p.groups = (words * 64 + p.group - 1) / p.group;
+    for (int i = 0; i < p.planes; i++)
+        for (size_t n = 0; n < p.outputs; n++) {
+            const int all = draw(8) == 0 ? 1 - 2 * (int)draw(2) : 0; /* as many misses as can be */
+            for (size_t k = 0; k < p.length; k++)
+                p.digit[i][n][k] = (int8_t)(all             ? all
+                                            : p.parts == 1 ? 2 * (int)draw(2) - 1
+                                                           : (int)draw(3) - 1);
+            for (size_t g = 0; g < p.groups; g++)
+                p.alpha[i][n][g] = draw(10) ? fabsf(uniform()) : 0;
+        }
+    p.has_bias = (int)draw(2);
+    for (size_t n = 0; n < p.outputs; n++)
+        p.bias[n] = uniform();
+    p.low = draw(2) ? -INFINITY : 0;
+    p.high = draw(2) ? INFINITY : 6;
+    const int kind = (int)draw(KINDS), same = (int)draw(20) == 0;
+    for (size_t m = 0; m < p.rows; m++)
+        for (size_t k = 0; k < p.length; k++)
+            p.x[m][k] = same ? 0.5f : one_value(kind, k);
+    for (size_t m = 0; m < p.rows; m++)
+        oracle_row(p.x[m], p.y[m]);
+}
+
+/* Subject. */
+
+static uint64_t *words_of(size_t words)
+{
+    const size_t planes = (size_t)p.planes, count = (size_t)p.parts * planes * p.outputs * words;
+    uint64_t *to = guarded(0, count * sizeof *to);
+    memset(to, 0, count * sizeof *to);
+    for (size_t part = 0; part < (size_t)p.parts; part++)
+        for (size_t i = 0; i < planes; i++)
+            for (size_t n = 0; n < p.outputs; n++)
+                for (size_t k = 0; k < p.length; k++)
+                    if (p.digit[i][n][k] == (part ? -1 : 1))
+                        to[((part * planes + i) * p.outputs + n) * words + k / 64] |= UINT64_C(1)
+                                                                                      << k % 64;
+    return to;
+}
+
+/* alpha and places in the order that the header states. */
+static void by_block(size_t block, float *alpha, int32_t *places)
+{
+    for (size_t b = 0; b * block < p.outputs; b++)
+        for (size_t g = 0; g < p.groups; g++)
+            for (size_t i = 0; i < (size_t)p.planes; i++)
+                for (size_t r = 0; r < block; r++, alpha++, places++) {
+                    const size_t n = b * block + r, end = (g + 1) * p.group;
+                    *alpha = n < p.outputs ? p.alpha[i][n][g] : 0;
+                    *places = 0;
+                    for (size_t k = g * p.group; n < p.outputs && k < end && k < p.length; k++)
+                        *places += p.digit[i][n][k] != 0;
+                }
+}
+
+static void try_set(const char *name, long trial)
+{
+    const size_t words = (p.length + 63) / 64;
+    qsdk_linear_binary layer = {
+        .set = qsdk_linear_binary_find(name),
+        .rows = p.outputs,
+        .length = p.length,
+        .group_words = p.group / 64,
+        .planes = p.planes,
+        .parts = p.parts,
+        .bits = p.bits,
+        .cycles = p.cycles,
+        .bias = NULL,
+        .low = p.low,
+        .high = p.high,
+    };
+    const size_t block = qsdk_linear_binary_block_rows(layer.set, p.bits);
+    const size_t numbers = (p.outputs + block - 1) / block * block * p.groups * (size_t)p.planes;
+    uint8_t *packed = guarded(1, qsdk_linear_binary_packed(&layer));
+    float *alpha = guarded(2, numbers * sizeof *alpha), *bias = guarded(4, p.outputs * sizeof *bias);
+    int32_t *places = guarded(3, numbers * sizeof *places);
+    qsdk_linear_binary_pack(&layer, words_of(words), packed);
+    by_block(block, alpha, places);
+    memcpy(bias, p.bias, p.outputs * sizeof *bias);
+    layer.weights = packed;
+    layer.alpha = alpha;
+    layer.places = p.parts == 2 ? places : NULL;
+    layer.bias = p.has_bias ? bias : NULL;
+    float *x = guarded(5, p.rows * p.length * sizeof *x);
+    float *y = guarded(6, p.rows * p.outputs * sizeof *y);
+    for (size_t m = 0; m < p.rows; m++)
+        memcpy(x + m * p.length, p.x[m], p.length * sizeof *x);
+    void *scratch = guarded(7, qsdk_linear_binary_scratch(&layer, p.rows));
+    qsdk_linear_binary_run(&layer, x, p.rows, y, scratch, 1 + (int)draw(2));
+    for (size_t m = 0; m < p.rows; m++) {
+        int right = 1;
+        for (size_t n = 0; n < p.outputs; n++) {
+            const float found = y[m * p.outputs + n], expected = p.y[m][n];
+            right &= found == expected || (isnan(found) && isnan(expected));
+        }
+        expect(right, name, trial, 100 * p.parts + 10 * p.planes + p.bits, (long)p.length);
+    }
+}
+
+int main(void)
+{
+    static const struct {
+        const char *name, *needs[3];
+    } sets[] = {
+        {"portable", {NULL}},
+        {"avx2", {"avx2"}},
+        {"avx512bw", {"avx512bw", "avx512dq"}},
+        {"avx512vpopcntdq", {"avx512bw", "avx512dq", "avx512vpopcntdq"}},
+        {"neon", {"neon"}},
+    };
+    enum { SETS = sizeof sets / sizeof *sets };
+    size_t done[SETS] = {0};
+    const char *missing[SETS] = {0};
+    for (size_t s = 0; s < SETS; s++) {
+        if (!qsdk_linear_binary_find(sets[s].name))
+            missing[s] = "not in this build";
+        for (int i = 0; i < 3 && sets[s].needs[i] && !missing[s]; i++)
+            if (!has_feature(sets[s].needs[i]))
+                missing[s] = sets[s].needs[i];
+    }
+    expect(!qsdk_linear_binary_find("nonsense"), "a set that does not exist", 0, 0, 0);
+    for (size_t trial = 0; trial < TRIALS; trial++) {
+        draw_problem(trial);
+        for (size_t s = 0; s < SETS; s++)
+            if (!missing[s]) {
+                const size_t before = inputs;
+                try_set(sets[s].name, (long)trial);
+                done[s] += inputs - before;
+            }
+    }
+    for (size_t s = 0; s < SETS; s++)
+        if (missing[s])
+            printf("%s skipped: %s\n", sets[s].name, missing[s]);
+        else
+            printf("%s %zu\n", sets[s].name, done[s]);
+    return summary();
+}

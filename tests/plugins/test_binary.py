@@ -1,0 +1,289 @@
+"""Binary and ternary codes, their quantizers, and how a kernel codes its input (card: AQN)."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import qsdk
+from qsdk.encodings import Affine
+from qsdk.errors import EncodingError, OptionError
+from qsdk.testing.onnx_decoding import _model
+from qsdk_plugins.binary.binary_coded import BinaryCoded
+from qsdk_plugins.binary.planes import pack_words, unpack_words
+from qsdk_plugins.binary.slices import lane_sums
+from qsdk_plugins.kernels.linear_binary_reference import code_row
+
+GAUSS = np.random.default_rng(0).standard_normal((60, 1024)).astype(np.float32)
+
+
+def coded(weight, bits, method="greedy", **options):
+    return qsdk.registry.get(method, bits=bits, **options).quantize(np.float32(weight))
+
+
+def relative_mse(weight, decoded):
+    return np.square(decoded - weight).mean() / np.square(weight).mean()
+
+
+# -- Greedy
+
+
+def test_four_weights_worked_by_hand():
+    # mean |w| = 2; what is left is 1, 1, -1, -1, and its mean magnitude 1
+    encoding = coded([[3, -1, 1, -3]], 2)
+    assert encoding.alpha.tolist() == [[2], [1]]
+    assert encoding.planes.tolist() == [[[0b0101]], [[0b0011]]]
+    assert encoding.dequantize().tolist() == [[3, -1, 1, -3]]
+
+
+def test_zero_has_the_sign_plus():
+    assert coded([[0, -0.0, -1]], 1).planes.tolist() == [[[0b011]]]
+
+
+def test_one_bit_is_the_best_of_all_signs_with_their_best_alpha():
+    weight = np.random.default_rng(3).standard_normal(9)
+    errors = []
+    for signs in itertools.product([-1, 1], repeat=9):
+        alpha = np.dot(signs, weight) / 9
+        errors.append(np.square(weight - alpha * np.array(signs)).sum())
+    error = np.square(coded(weight[None], 1).dequantize() - weight).sum()
+    assert error == pytest.approx(min(errors), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("bits", "expected"), [(1, 1 - 2 / np.pi), (2, 0.131), (3, 0.058), (4, 0.033)]
+)
+def test_error_on_gaussian_rows(bits, expected):
+    assert relative_mse(GAUSS, coded(GAUSS, bits).dequantize()) == pytest.approx(expected, rel=0.1)
+
+
+@pytest.mark.parametrize(("bits", "expected"), [(2, 0.0623), (3, 0.0158), (4, 0.0039)])
+def test_error_on_uniform_rows(bits, expected):
+    weight = np.random.default_rng(1).uniform(-1, 1, (60, 1024)).astype(np.float32)
+    error = relative_mse(weight, coded(weight, bits).dequantize())
+    assert error == pytest.approx(expected, rel=0.1)
+
+
+def test_each_bit_more_lowers_the_error_of_every_row():
+    errors = [np.square(coded(GAUSS, b).dequantize() - GAUSS).sum(axis=1) for b in range(1, 9)]
+    assert (np.diff(errors, axis=0) < 0).all()
+
+
+@given(factor=st.integers(-8, 8))
+@settings(max_examples=17, deadline=None)
+def test_scaling_the_weights_scales_alpha_and_keeps_the_codes(factor):
+    once, scaled = coded(GAUSS[:4], 3), coded(GAUSS[:4] * 2.0**factor, 3)
+    np.testing.assert_array_equal(scaled.planes, once.planes)
+    np.testing.assert_array_equal(scaled.alpha, once.alpha * np.float32(2.0**factor))
+
+
+def test_negating_the_weights_flips_every_code():
+    signs, negated = (unpack_words(coded(w, 2).planes, 1024) for w in (GAUSS, -GAUSS))
+    np.testing.assert_array_equal(signs, 1 - negated)
+
+
+def test_one_group_as_long_as_the_row_is_the_row():
+    row, group = coded(GAUSS, 2), coded(GAUSS, 2, group_size=1024)
+    np.testing.assert_array_equal(group.planes, row.planes)
+    np.testing.assert_array_equal(group.alpha[..., 0], row.alpha)
+
+
+def test_alphas_come_largest_first():
+    encoding = coded([[1, 0, 0, 0, 0, 0]], 4)  # greedy finds 1/6 before 5/18
+    assert (np.diff(encoding.alpha, axis=0) <= 0).all()
+    assert encoding.alpha[0, 0] == np.float32(10 / 36)
+
+
+def test_it_offers_its_activations():
+    form = qsdk.registry.get("greedy", bits=3, cycles=5).activations()
+    assert (form.form, form.bits, form.cycles) == ("binary", 3, 5)
+    assert qsdk.registry.get("greedy", bits=8).activations().bits == 4
+    with pytest.raises(OptionError, match="no kernel"):
+        qsdk.registry.get("twn", bits=2).activations()
+
+
+# -- TWN
+
+
+def test_ternary_weights_worked_by_hand():
+    # mean |w| = 2, threshold 1.4; the mean of 4 and 3 is 3.5
+    encoding = coded([[4, -3, 1, 0]], 2, "twn")
+    assert encoding.alpha.tolist() == [[3.5]]
+    assert encoding.dequantize().tolist() == [[3.5, -3.5, 0, 0]]
+    assert (encoding.sign.tolist(), encoding.mask.tolist()) == ([[[0b01]]], [[[0b11]]])
+
+
+@pytest.mark.parametrize(
+    ("draw", "expected"),
+    [("standard_normal", 0.1919), ("random", 0.1117), ("laplace", 0.2827)],
+)
+def test_error_of_the_threshold_rule(draw, expected):
+    rng = np.random.default_rng(2)
+    size = {"size": (60, 4096)}
+    weight = {
+        "standard_normal": lambda: rng.standard_normal(**size),
+        "random": lambda: rng.uniform(-1, 1, **size),
+        "laplace": lambda: rng.laplace(**size),
+    }[draw]().astype(np.float32)
+    error = relative_mse(weight, coded(weight, 2, "twn").dequantize())
+    assert error == pytest.approx(expected, rel=0.02)
+
+
+# -- Packing, and the identities that kernels stand on
+
+
+@given(st.integers(0, 200), st.integers(0, 2**32 - 1))
+@settings(deadline=None)
+def test_unpacking_inverts_packing_and_padding_is_zero(length, seed):
+    bits = np.random.default_rng(seed).random((2, length)) < 0.5
+    words = pack_words(bits)
+    assert words.shape == (2, -(-length // 64))
+    np.testing.assert_array_equal(unpack_words(words, length), bits)
+    assert sum(int(word).bit_count() for word in words.ravel()) == bits.sum()
+
+
+@given(st.integers(1, 200), st.integers(0, 2**32 - 1))
+@settings(deadline=None)
+def test_products_of_digits_are_counts_of_bits(length, seed):
+    rng = np.random.default_rng(seed)
+    a, b = rng.random((2, length)) < 0.5
+    mask = rng.random(length) < 0.5
+    x, y, m = (int.from_bytes(pack_words(v[None]).tobytes(), "little") for v in (a, b, mask))
+    signs = [np.where(v, 1, -1) for v in (a, b)]
+    assert signs[0] @ signs[1] == length - 2 * (x ^ y).bit_count()
+    ternary = signs[1] * mask
+    assert signs[0] @ ternary == m.bit_count() - 2 * ((x ^ y) & m).bit_count()
+    plus, minus = y & m, ~y & m  # where x is +1 the -1 miss, elsewhere the +1
+    misses = (x & minus).bit_count() + (~x & plus).bit_count()
+    assert signs[0] @ ternary == m.bit_count() - 2 * misses
+
+
+@given(st.integers(0, 70), st.integers(0, 2**32 - 1))
+@settings(deadline=None)
+def test_sums_are_made_in_sixteen_lanes(length, seed):
+    row = np.random.default_rng(seed).standard_normal(length) * 10.0 ** np.arange(-8, length - 8)
+    lanes = [0.0] * 16
+    for k, value in enumerate(row):
+        lanes[k % 16] += value
+    while len(lanes) > 1:
+        half = len(lanes) // 2
+        lanes = [low + high for low, high in zip(lanes[:half], lanes[half:], strict=True)]
+    assert lane_sums(row[None]).tolist() == lanes
+
+
+# -- Input of a kernel
+
+
+def reconstruction_error(x, bits, cycles):
+    beta, digits = code_row(x, bits, cycles)
+    return np.square(beta.astype(float) @ digits - x).mean() / np.square(x).mean()
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4])
+def test_cycles_lower_the_error_of_the_input(bits):
+    for x in GAUSS[:10]:
+        errors = [reconstruction_error(x, bits, cycles) for cycles in range(6)]
+        assert all(after <= before * (1 + 1e-6) for before, after in itertools.pairwise(errors))
+        greedy = coded(x[None], bits).dequantize()[0]
+        assert errors[0] <= relative_mse(x, greedy) * (1 + 1e-6)
+
+
+@pytest.mark.parametrize(("bits", "expected"), [(2, 0.119), (3, 0.046), (4, 0.021)])
+def test_error_of_the_input_after_two_cycles(bits, expected):
+    error = np.mean([reconstruction_error(x, bits, 2) for x in GAUSS])
+    assert error <= expected * 1.1
+
+
+@pytest.mark.parametrize("bits", [1, 2, 3, 4])
+def test_codes_of_the_input_are_the_nearest_level(bits):
+    x = GAUSS[0, :200]
+    beta, digits = code_row(x, bits, 2)
+    every = np.array(list(itertools.product([-1, 1], repeat=bits))) @ beta.astype(float)
+    nearest = np.abs(every[:, None] - x).min(axis=0)
+    np.testing.assert_allclose(np.abs(beta.astype(float) @ digits - x), nearest, atol=1e-6)
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4])
+def test_equal_planes_leave_the_betas(bits):
+    beta, digits = code_row(np.full(50, -3, np.float32), bits, 4)
+    assert (beta @ digits).tolist() == [-3] * 50
+
+
+# -- Files
+
+
+@pytest.mark.parametrize("scheme", [{}, {"group_size": 20}, {"granularity": "per_tensor"}])
+@pytest.mark.parametrize(("method", "bits"), [("greedy", 1), ("greedy", 3), ("twn", 2), ("twn", 4)])
+def test_onnxruntime_decodes_the_same_values(method, bits, scheme):
+    encoding = coded(GAUSS[:5, :70].reshape(5, 7, 2, 5), bits, method, **scheme)
+    model = _model(encoding.onnx_function(), encoding)
+    model.ir_version = 8
+    arrays, _ = encoding.arrays()
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    (decoded,) = session.run(None, arrays)
+    np.testing.assert_array_equal(decoded, encoding.dequantize())
+
+
+@pytest.mark.parametrize(("method", "bits"), [("greedy", 2), ("twn", 2)])
+def test_a_quantized_network_runs_and_gives_what_its_decoded_weights_give(tmp_path, method, bits):
+    w = onnx.numpy_helper.from_array(GAUSS[:8, :16], "w")
+    node = onnx.helper.make_node("Gemm", ["x", "w"], ["y"], transB=1)
+    x, y = (
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, size])
+        for name, size in (("x", 16), ("y", 8))
+    )
+    graph = onnx.helper.make_graph([node], "net", [x], [y], [w])
+    opset = onnx.helper.make_opsetid("", 17)
+    onnx.save(
+        onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8), tmp_path / "a.onnx"
+    )
+    qsdk.quantize_file(tmp_path / "a.onnx", tmp_path / "b.onnx", method, bits=bits)
+    given = GAUSS[:1, 50:66]
+    (found,) = onnxruntime.InferenceSession(tmp_path / "b.onnx").run(None, {"x": given})
+    decoded = coded(GAUSS[:8, :16], bits, method).dequantize()
+    np.testing.assert_allclose(found, given @ decoded.T, rtol=1e-5, atol=1e-5)
+
+
+def spoiled(method="greedy", **changes):
+    encoding = coded(GAUSS[:2, :70], 2, method)
+    arrays, values = encoding.arrays()
+    arrays = {name: array.copy() for name, array in arrays.items()}
+    for name, (place, value) in changes.items():
+        arrays[name][place] = value
+    return type(encoding).from_arrays, arrays, values
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "message"),
+    [
+        ("greedy", {"planes": ((0, 0, 1), 1 << 6)}, "behind the 70 values"),
+        ("greedy", {"alpha": ((0, 0), 0)}, "largest of each slice first"),
+        ("greedy", {"alpha": ((1, 1), -0.0)}, "not negative"),
+        ("greedy", {"alpha": ((slice(None), 0), 3e38)}, "finite sum"),
+        ("twn", {"mask": ((0, 1, 0), 0)}, "sign is 1 where mask is 0"),
+        ("twn", {"sign": ((0, 0, 1), 1 << 63)}, "behind the 70 values"),
+    ],
+)
+def test_what_no_quantizer_writes_is_refused(method, changes, message):
+    read, arrays, values = spoiled(method, **changes)
+    with pytest.raises(EncodingError, match=message):
+        read(arrays, values)
+
+
+def test_ternary_codes_of_an_odd_width_are_refused():
+    read, arrays, values = spoiled("twn")
+    with pytest.raises(EncodingError, match="2 bits a plane, not 3"):
+        read(arrays, {**values, "bits": 3})
+
+
+def test_the_size_is_that_of_the_bits_and_alphas():
+    encoding = coded(GAUSS, 2)
+    assert isinstance(encoding, BinaryCoded) and not isinstance(encoding, Affine)
+    assert encoding.nbytes == 60 * (2 * 1024 // 8 + 2 * 4)
+    assert GAUSS.nbytes / encoding.nbytes == pytest.approx(15.5, rel=0.01)
