@@ -46,8 +46,12 @@ def test_any_axes_in_front_are_rows(form, shape):
     x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     y = layer(x)
     assert y.shape == (*shape[:-1], 2)
-    rows = [layer(row) for row in x.reshape(int(np.prod(shape[:-1])), 3)]
-    assert np.array_equal(y.reshape(-1, 2), np.array(rows, np.float32).reshape(-1, 2))
+    alone = [layer(row) for row in x.reshape(int(np.prod(shape[:-1])), 3)]
+    rows = np.array(alone, np.float32).reshape(-1, 2)
+    if form in ("int8", "uint8"):
+        assert np.array_equal(y.reshape(-1, 2), rows)
+    else:  # sums of floats may take another order for more rows
+        np.testing.assert_allclose(y.reshape(-1, 2), rows, rtol=1e-5)
 
 
 def test_a_list_is_an_input_too():
