@@ -1,5 +1,5 @@
 /* Plain C, which every other set must equal. One iteration is a unit: 64 bytes of codes taken
- * apart, and each of the 16 columns summed over four k at a time; the shifts limit it. */
+ * apart, and each of the 16 columns summed over four k at a time; no vectors come of it. */
 #include "linear_groups.h"
 
 #include <string.h>
