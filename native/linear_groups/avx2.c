@@ -6,7 +6,7 @@
  *   4 bits  n = 8: 30720          2 bits  n = 16: 12288          7 bits  n = 1: 32512
  * and int16 holds 32767 of either sign. So the sums of 4 units of width 2 or 4, and of 1 unit of
  * width 8, are exact; then they are widened. 8 bits are not exact, and the kernel refuses them.
- * Arithmetic limits any number of rows, one too. */
+ * Arithmetic limits any number of rows; one row too, while the weight is in the caches. */
 #include "linear_groups.h"
 
 #if defined(__x86_64__) && defined(__GNUC__)
