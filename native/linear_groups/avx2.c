@@ -4,9 +4,9 @@
  * vpmaddubsw adds two products in int16, and saturates. Input codes are at least -128, weights at
  * most 2^bits - 1, so that a sum of n results is at most n * 2 * 128 * (2^bits - 1) in magnitude:
  *   4 bits  n = 8: 30720          2 bits  n = 16: 12288          7 bits  n = 1: 32512
- * and int16 holds 32767 of either sign. So the sums of 4 units of
- * width 2 or 4, and of 1 unit of width 8, are exact; then they are widened. 8 bits are not exact,
- * and the kernel refuses them. The additions in int16 are what limits. */
+ * and int16 holds 32767 of either sign. So the sums of 4 units of width 2 or 4, and of 1 unit of
+ * width 8, are exact; then they are widened. 8 bits are not exact, and the kernel refuses them.
+ * Arithmetic limits any number of rows; one row too, while the weight is in the caches. */
 #include "linear_groups.h"
 
 #if defined(__x86_64__) && defined(__GNUC__)
