@@ -279,9 +279,9 @@ static void outputs_portable(const struct call *call, const struct worker *worke
     }
 }
 
-/* Points a tile at block b of group g of a job. */
+/* Points a tile at some blocks, b being the first, of group g of a job. */
 static void aim_portable(const struct call *call, const struct worker *shared,
-                         const struct job *job, size_t g, size_t b, tile_t *tile)
+                         const struct job *job, size_t g, size_t b, size_t blocks, tile_t *tile)
 {
     const layer_t *layer = call->layer;
     const size_t n = b * layer->block, in_job = g * layer->blocks * layer->block + n;
@@ -297,7 +297,7 @@ static void aim_portable(const struct call *call, const struct worker *shared,
     tile->addend = layer->addend + in_layer;
     tile->mantissa = layer->mantissa + in_layer;
     tile->right = layer->right + in_layer;
-    tile->outputs = least_portable(layer->block, layer->outputs - n);
+    tile->outputs = least_portable(blocks * layer->block, layer->outputs - n);
     tile->y = call->y + y * (layer->output == QSDK_LINEAR_INT8_REQUANTIZED ? 1 : 4);
 }
 
@@ -306,22 +306,28 @@ static void tiles_portable(const struct call *call, const struct worker *shared,
                            const struct job *job, size_t part, size_t parts)
 {
     const layer_t *layer = call->layer;
-    const size_t most = (size_t)layer->set->vectors, rows = (layer->vectors + most - 1) / most;
-    const size_t all = job->groups * rows * layer->blocks;
+    const size_t tall = layer->by_output ? 1 : (size_t)layer->set->vectors;
+    const size_t wide = layer->by_output ? QSDK_CONV_INT8_WIDE : 1;
+    const size_t rows = (layer->vectors + tall - 1) / tall;
+    const size_t columns = (layer->blocks + wide - 1) / wide, all = job->groups * rows * columns;
     size_t i = all * part / parts, left = all * (part + 1) / parts - i;
-    size_t b = i % layer->blocks, row = i / layer->blocks % rows, g = i / layer->blocks / rows;
+    size_t column = i % columns, row = i / columns % rows, g = i / columns / rows;
     tile_t tile = {
         .layer = layer,
         .block = layer->block,
         .apart = layer->out_height * layer->out_width,
     };
     for (; left > 0; row = 0, g++)
-        for (; left > 0 && row < rows; b = 0, row++) {
-            tile.at = layer->at + row * most;
-            tile.vectors = least_portable(most, layer->vectors - row * most);
-            for (; left > 0 && b < layer->blocks; b++, left--) {
-                aim_portable(call, shared, job, g, b, &tile);
-                layer->set->tile(&tile);
+        for (; left > 0 && row < rows; column = 0, row++) {
+            tile.at = layer->at + row * tall;
+            tile.vectors = least_portable(tall, layer->vectors - row * tall);
+            for (; left > 0 && column < columns; column++, left--) {
+                const size_t blocks = least_portable(wide, layer->blocks - column * wide);
+                aim_portable(call, shared, job, g, column * wide, blocks, &tile);
+                if (layer->by_output)
+                    layer->set->places(&tile, blocks);
+                else
+                    layer->set->tile(&tile);
             }
         }
 }
