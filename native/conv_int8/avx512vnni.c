@@ -59,24 +59,27 @@ TARGET static void quads_avx512vnni(const uint8_t *const rows[4], size_t step, s
 /* Results of float32 from sums [outputs][QSDK_CONV_INT8_POSITIONS]. */
 TARGET static void floats_avx512vnni(const tile_t *tile, const int32_t *sums)
 {
-    uint32_t kept[VECTORS];
-    for (size_t v = 0; v < tile->vectors; v++)
-        kept[v] = (1u << __builtin_popcount(tile->at[v].within)) - 1;
+    const struct qsdk_conv_int8_vector *at = tile->at, *last = at + tile->vectors - 1;
+    const uint32_t end = last->place + (uint32_t)__builtin_popcount(last->within);
+    __mmask16 kept[VECTORS];
+    for (size_t v = 0; v < tile->vectors; v++) /* what the next vector writes may be written */
+        kept[v] = (__mmask16)(end - at[v].place < 16 ? (1u << (end - at[v].place)) - 1 : 0xffff);
     float *y = tile->y;
     const __m512 low = _mm512_set1_ps(tile->layer->low), high = _mm512_set1_ps(tile->layer->high);
     for (size_t n = 0; n < tile->outputs; n++, sums += QSDK_CONV_INT8_POSITIONS, y += tile->apart) {
         const __m512 factor = _mm512_set1_ps(tile->factor[n]), bias = _mm512_set1_ps(tile->bias[n]);
         for (size_t v = 0; v < tile->vectors; v++) {
-            const uint32_t within = tile->at[v].within;
-            float *to = y + (tile->at[v].place - tile->at->place);
+            const __mmask16 within = (__mmask16)at[v].within;
+            float *to = y + (at[v].place - at->place);
             const __m512 exact = _mm512_cvtepi32_ps(_mm512_load_si512(sums + 16 * v));
             __m512 value = _mm512_add_ps(_mm512_mul_ps(exact, factor), bias);
             value = _mm512_min_ps(high, _mm512_max_ps(low, value)); /* NaN stays: the second */
-            if (within == 0xffff)
+            if (within != 0xffff)
+                value = _mm512_maskz_compress_ps(within, value);
+            if (kept[v] == 0xffff)
                 _mm512_storeu_ps(to, value);
             else
-                _mm512_mask_storeu_ps(to, (__mmask16)kept[v],
-                                      _mm512_maskz_compress_ps((__mmask16)within, value));
+                _mm512_mask_storeu_ps(to, kept[v], value);
         }
     }
 }
