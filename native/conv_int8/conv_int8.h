@@ -17,7 +17,8 @@
  * Either way, position p = r * pitch + c of any result needs the quad at unit * p + offsets[k] in
  * step k, whatever the kernel: the convolution is a matrix product whose rows are read where they
  * lie. Vectors of positions start within the result's width; where they reach past the end of a
- * row, what is computed there is dropped.
+ * row, what is computed there is dropped. Where that is much, in small images, a set may have lanes
+ * be outputs instead, and go by places of the result.
  *
  * Sets differ in nothing but speed: each equals `portable` to the bit. */
 #ifndef QSDK_CONV_INT8_H
@@ -28,7 +29,8 @@
 /* [cffi] */
 struct qsdk_conv_int8_set;
 
-/* Positions in a row of a vector, and the first result of those within the result's width. */
+/* Positions in a row of a vector, and the first result of those within the result's width. Where
+ * lanes are outputs: 8 results in a row, their first position, and a bit for each that there is. */
 struct qsdk_conv_int8_vector {
     uint32_t position, place, within; /* within: a bit per position */
 };
@@ -64,6 +66,7 @@ struct qsdk_conv_int8 {
     size_t steps, vectors;
     size_t chunk;               /* rows of an image that are coded at once */
     size_t together, jobs;      /* groups of a job, at most; jobs of an image */
+    size_t by_output;           /* lanes are outputs of 8 places each, not positions */
     size_t start, factor, codes, worker; /* bytes of the parts of a worker's scratch, and of all */
 };
 

@@ -93,18 +93,22 @@ INLINED void codes_portable(const tile_t *tile, size_t n, const int32_t *acc, si
     }
 }
 
+/* The results of output n from as many accumulators. */
+INLINED void result_portable(const tile_t *tile, size_t n, const int32_t *acc, size_t count)
+{
+    if (tile->layer->output == QSDK_LINEAR_INT8_FLOAT)
+        floats_portable(tile, n, acc, count);
+    else if (tile->layer->output == QSDK_LINEAR_INT8_REQUANTIZED)
+        codes_portable(tile, n, acc, count);
+    else
+        memcpy((int32_t *)tile->y + n * tile->apart, acc, count * sizeof *acc);
+}
+
 /* acc: [block][QSDK_CONV_INT8_POSITIONS], in place. */
 INLINED void results_portable(const tile_t *tile, int32_t *acc, size_t lanes)
 {
-    for (size_t n = 0; n < tile->outputs; n++, acc += QSDK_CONV_INT8_POSITIONS) {
-        const size_t count = dense_portable(tile, acc, lanes);
-        if (tile->layer->output == QSDK_LINEAR_INT8_FLOAT)
-            floats_portable(tile, n, acc, count);
-        else if (tile->layer->output == QSDK_LINEAR_INT8_REQUANTIZED)
-            codes_portable(tile, n, acc, count);
-        else
-            memcpy((int32_t *)tile->y + n * tile->apart, acc, count * sizeof *acc);
-    }
+    for (size_t n = 0; n < tile->outputs; n++, acc += QSDK_CONV_INT8_POSITIONS)
+        result_portable(tile, n, acc, dense_portable(tile, acc, lanes));
 }
 
 #endif

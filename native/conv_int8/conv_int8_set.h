@@ -8,6 +8,8 @@
 enum {
     QSDK_CONV_INT8_BLOCK = 8,      /* outputs of a block, at most */
     QSDK_CONV_INT8_POSITIONS = 48, /* positions of a tile, at most */
+    QSDK_CONV_INT8_PLACES = 8,     /* results of a vector by output */
+    QSDK_CONV_INT8_WIDE = 3,       /* blocks of a tile by output, at most */
 };
 
 /* Some vectors of positions, of a block of outputs. */
@@ -40,6 +42,8 @@ struct qsdk_conv_int8_set {
     void (*quads)(const uint8_t *const rows[4], size_t step, size_t n, uint8_t *to);
     /* The results of a tile; reads quads of all positions of its vectors, and up to 63 bytes more. */
     void (*tile)(const struct qsdk_conv_int8_tile *tile);
+    /* The same of one vector by output and `blocks` blocks of 8 outputs, 1 to 3; NULL: no need. */
+    void (*places)(const struct qsdk_conv_int8_tile *tile, size_t blocks);
 };
 
 extern const struct qsdk_conv_int8_set qsdk_conv_int8_portable;

@@ -122,6 +122,9 @@ int qsdk_conv_int8_fit(struct qsdk_conv_int8 *layer)
         channels_portable(layer, padded);
     layer->steps = layer->repeats * layer->planes * layer->kernel[0] * layer->quads;
     layer->vectors = layer->out_height * (up_portable(layer->out_width, lanes) / lanes);
+    layer->by_output = layer->set->places && !layer->spans && layer->block == 8;
+    if (layer->by_output) /* as many as it may need, too */
+        layer->vectors += layer->out_height * layer->out_width / QSDK_CONV_INT8_PLACES + 1;
     chunk_portable(layer);
     scratch_portable(layer);
     return layer->plane_bytes >> 32 != 0;
@@ -161,10 +164,29 @@ static void vectors_portable(struct qsdk_conv_int8 *layer)
     }
 }
 
+/* Lanes that are outputs, where enough of those that are positions would be dropped. */
+static void by_output_portable(struct qsdk_conv_int8 *layer)
+{
+    const size_t lanes = (size_t)layer->set->lanes, width = layer->out_width;
+    const size_t all = layer->out_height * width;
+    const size_t by_position = layer->blocks * layer->block * layer->vectors * lanes;
+    const size_t by_output = layer->blocks * layer->block * up_portable(all, QSDK_CONV_INT8_PLACES);
+    layer->by_output = layer->by_output && by_output * 10 < by_position * 9;
+    if (!layer->by_output)
+        return;
+    layer->vectors = 0;
+    for (size_t place = 0; place < all; place += QSDK_CONV_INT8_PLACES) {
+        const size_t first = place / width * layer->pitch + place % width, left = all - place;
+        layer->at[layer->vectors++] = (struct qsdk_conv_int8_vector){
+            (uint32_t)first, (uint32_t)place, left < 8 ? (1u << left) - 1 : 0xff};
+    }
+}
+
 void qsdk_conv_int8_place(struct qsdk_conv_int8 *layer)
 {
     offsets_portable(layer);
     vectors_portable(layer);
+    by_output_portable(layer);
 }
 
 size_t qsdk_conv_int8_scratch(const struct qsdk_conv_int8 *layer, size_t images)

@@ -23,7 +23,8 @@ struct call {
 struct worker {
     int32_t *start; /* [blocks * block] */
     float *factor;  /* [blocks * block] */
-    uint8_t *codes[4], *planes;
+    uint8_t *codes; /* four times layer->codes bytes */
+    uint8_t *planes;
 };
 
 /* Groups of one image that are worked on at once. */
@@ -45,9 +46,8 @@ static struct worker worker_portable(const struct call *call, size_t which)
     worker.start = (int32_t *)(void *)at;
     worker.factor = (float *)(void *)(at += layer->start);
     at += layer->factor;
-    for (int c = 0; c < 4; c++, at += layer->codes)
-        worker.codes[c] = at;
-    worker.planes = at;
+    worker.codes = at;
+    worker.planes = at + 4 * layer->codes;
     return worker;
 }
 
@@ -226,16 +226,19 @@ static void chunk_portable(const struct call *call, const struct worker *worker,
     const size_t from = chunk * layer->chunk;
     const size_t to = least_portable(from + layer->chunk, layer->height);
     const size_t alive = least_portable(4, layer->channels - 4 * plane);
-    for (size_t c = 0; c < alive; c++) {
-        const size_t channel = job->group * layer->channels + 4 * plane + c;
-        code_portable(call, job, (channel * layer->height + from) * layer->width,
-                      (to - from) * layer->width, worker->codes[c]);
-    }
+    const size_t first = job->group * layer->channels + 4 * plane, count = (to - from) * layer->width;
+    uint8_t *codes[4];
+    for (size_t c = 0; c < alive; c++)
+        codes[c] = worker->codes + c * (layer->chunk < layer->height ? layer->codes : count);
+    if (layer->chunk == layer->height) /* channels follow each other */
+        code_portable(call, job, first * count, alive * count, worker->codes);
+    for (size_t c = 0; layer->chunk < layer->height && c < alive; c++)
+        code_portable(call, job, ((first + c) * layer->height + from) * layer->width, count, codes[c]);
     planes += plane * layer->plane_bytes;
     if (layer->spans)
-        bytes_portable(layer, worker->codes[0], from, to, job->info->zero, planes);
+        bytes_portable(layer, codes[0], from, to, job->info->zero, planes);
     else
-        quads_portable(layer, worker->codes, alive, from, to, job->info->zero, planes);
+        quads_portable(layer, codes, alive, from, to, job->info->zero, planes);
 }
 
 /* The planes of groups of one channel each: coded at once, for channels follow each other. */
@@ -244,9 +247,9 @@ static void planes_portable(const struct call *call, const struct worker *worker
 {
     const layer_t *layer = call->layer;
     const size_t image = layer->height * layer->width;
-    code_portable(call, job, job->group * image, job->groups * image, worker->codes[0]);
+    code_portable(call, job, job->group * image, job->groups * image, worker->codes);
     for (size_t g = 0; g < job->groups; g++)
-        bytes_portable(layer, worker->codes[0] + g * image, 0, layer->height, job->info->zero,
+        bytes_portable(layer, worker->codes + g * image, 0, layer->height, job->info->zero,
                        planes + g * layer->plane_bytes);
 }
 
@@ -279,9 +282,9 @@ static void outputs_portable(const struct call *call, const struct worker *worke
     }
 }
 
-/* Points a tile at block b of group g of a job. */
+/* Points a tile at some blocks, b being the first, of group g of a job. */
 static void aim_portable(const struct call *call, const struct worker *shared,
-                         const struct job *job, size_t g, size_t b, tile_t *tile)
+                         const struct job *job, size_t g, size_t b, size_t blocks, tile_t *tile)
 {
     const layer_t *layer = call->layer;
     const size_t n = b * layer->block, in_job = g * layer->blocks * layer->block + n;
@@ -297,33 +300,46 @@ static void aim_portable(const struct call *call, const struct worker *shared,
     tile->addend = layer->addend + in_layer;
     tile->mantissa = layer->mantissa + in_layer;
     tile->right = layer->right + in_layer;
-    tile->outputs = least_portable(layer->block, layer->outputs - n);
+    tile->outputs = least_portable(blocks * layer->block, layer->outputs - n);
     tile->y = call->y + y * (layer->output == QSDK_LINEAR_INT8_REQUANTIZED ? 1 : 4);
 }
 
-/* Part `part` of `parts` of the tiles of a job: blocks inside, then vectors, then groups. */
+/* Part `part` of `parts` of the tiles of a job. What fits the L1 cache is inside: blocks of weights,
+ * or vectors where all planes fit; groups are outside. */
 static void tiles_portable(const struct call *call, const struct worker *shared,
                            const struct job *job, size_t part, size_t parts)
 {
     const layer_t *layer = call->layer;
-    const size_t most = (size_t)layer->set->vectors, rows = (layer->vectors + most - 1) / most;
-    const size_t all = job->groups * rows * layer->blocks;
-    size_t i = all * part / parts, left = all * (part + 1) / parts - i;
-    size_t b = i % layer->blocks, row = i / layer->blocks % rows, g = i / layer->blocks / rows;
+    const int planes_fit = layer->planes * layer->plane_bytes <= 24 << 10;
+    const size_t tall = layer->by_output ? 1 : (size_t)layer->set->vectors;
+    const size_t wide = layer->by_output ? QSDK_CONV_INT8_WIDE : 1;
+    const size_t rows = (layer->vectors + tall - 1) / tall;
+    const size_t columns = (layer->blocks + wide - 1) / wide;
+    const size_t within = planes_fit ? rows : columns, without = planes_fit ? columns : rows;
+    const size_t all = job->groups * rows * columns, end = all * (part + 1) / parts;
+    size_t i = all * part / parts;
+    size_t inner = i % within, outer = i / within % without, g = i / within / without;
     tile_t tile = {
         .layer = layer,
         .block = layer->block,
         .apart = layer->out_height * layer->out_width,
     };
-    for (; left > 0; row = 0, g++)
-        for (; left > 0 && row < rows; b = 0, row++) {
-            tile.at = layer->at + row * most;
-            tile.vectors = least_portable(most, layer->vectors - row * most);
-            for (; left > 0 && b < layer->blocks; b++, left--) {
-                aim_portable(call, shared, job, g, b, &tile);
-                layer->set->tile(&tile);
-            }
+    for (; i < end; i++) {
+        const size_t row = planes_fit ? inner : outer, column = planes_fit ? outer : inner;
+        const size_t blocks = least_portable(wide, layer->blocks - column * wide);
+        tile.at = layer->at + row * tall;
+        tile.vectors = least_portable(tall, layer->vectors - row * tall);
+        aim_portable(call, shared, job, g, column * wide, blocks, &tile);
+        if (layer->by_output)
+            layer->set->places(&tile, blocks);
+        else
+            layer->set->tile(&tile);
+        if (++inner == within) {
+            inner = 0;
+            outer = outer + 1 < without ? outer + 1 : 0;
+            g += outer == 0;
         }
+    }
 }
 
 static void wait_portable(size_t threads)
