@@ -1,7 +1,8 @@
-/* One iteration: eight places of 32 rows of one plane against each plane of the input. Lanes are
+/* One iteration: eight places of 64 rows of one plane against each plane of the input. Lanes are
  * rows: a byte holds two fours of places of one row, and each four chooses, by one shuffle, how many
  * of it the input misses. So there is no xor, and counting bits costs nothing. Limited by shuffles
- * and additions: two of each for 256 places, beside three operations to split the bytes. */
+ * and additions: two of each for 256 places, beside three operations to split the bytes. Two vectors
+ * of rows share what is loaded of the input. */
 #include "linear_binary.h"
 
 #if defined(__x86_64__) && defined(__GNUC__)
@@ -10,7 +11,8 @@
 
 #define TARGET __attribute__((target("avx2,popcnt")))
 
-enum { ROWS = 32, VECTORS = ROWS / 8, AHEAD = 4096 };
+enum { ROWS = 64, BYTES = ROWS / 32, VECTORS = ROWS / 8, AHEAD = 4096 };
+enum { FLOAT_ROWS = 32, FLOAT_VECTORS = FLOAT_ROWS / 8 };
 enum { FLUSH = 31, SEGMENT = 7936 }; /* bytes of places that fit 8 and 16 bits of misses */
 
 /* Coding. */
@@ -119,28 +121,55 @@ TARGET static inline __m256i table_avx2(const uint8_t *table)
 /* Misses of up to FLUSH bytes of places, in bytes. tables: [byte][low, high][part][bits]. */
 TARGET static inline __attribute__((always_inline)) void
 misses_8_avx2(const uint8_t *w, int parts, const uint8_t *table, int bits, size_t bytes,
-              __m256i *misses)
+              __m256i misses[][BYTES])
 {
     const __m256i four = _mm256_set1_epi8(15);
     QSDK_UNROLL
     for (int j = 0; j < bits; j++)
-        misses[j] = _mm256_setzero_si256();
+        QSDK_UNROLL
+        for (int h = 0; h < BYTES; h++)
+            misses[j][h] = _mm256_setzero_si256();
     for (size_t byte = 0; byte < bytes; byte++, w += parts * ROWS, table += 32 * parts * bits) {
-        _mm_prefetch((const char *)w + AHEAD, _MM_HINT_T0);
         QSDK_UNROLL
         for (int part = 0; part < parts; part++) {
-            const __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)(w + part * ROWS));
-            const __m256i low = _mm256_and_si256(v, four);
-            const __m256i high = _mm256_and_si256(_mm256_srli_epi16(v, 4), four);
+            __m256i low[BYTES], high[BYTES];
+            _mm_prefetch((const char *)w + AHEAD + part * ROWS, _MM_HINT_T0);
+            QSDK_UNROLL
+            for (int h = 0; h < BYTES; h++) {
+                const uint8_t *at = w + part * ROWS + 32 * h;
+                const __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)at);
+                low[h] = _mm256_and_si256(v, four);
+                high[h] = _mm256_and_si256(_mm256_srli_epi16(v, 4), four);
+            }
             QSDK_UNROLL
             for (int j = 0; j < bits; j++) {
                 const __m256i a = table_avx2(table + 16 * (part * bits + j));
                 const __m256i b = table_avx2(table + 16 * ((parts + part) * bits + j));
-                misses[j] = _mm256_add_epi8(misses[j], _mm256_shuffle_epi8(a, low));
-                misses[j] = _mm256_add_epi8(misses[j], _mm256_shuffle_epi8(b, high));
+                QSDK_UNROLL
+                for (int h = 0; h < BYTES; h++) {
+                    const __m256i both = _mm256_add_epi8(_mm256_shuffle_epi8(a, low[h]),
+                                                         _mm256_shuffle_epi8(b, high[h]));
+                    misses[j][h] = _mm256_add_epi8(misses[j][h], both);
+                }
             }
         }
     }
+}
+
+/* Adds bytes, as integers of 16 bits, to two vectors; then 16 as 32 to two more. */
+TARGET static inline void widen_8_avx2(__m256i bytes, __m256i *sum)
+{
+    const __m128i low = _mm256_castsi256_si128(bytes), high = _mm256_extracti128_si256(bytes, 1);
+    sum[0] = _mm256_add_epi16(sum[0], _mm256_cvtepu8_epi16(low));
+    sum[1] = _mm256_add_epi16(sum[1], _mm256_cvtepu8_epi16(high));
+}
+
+TARGET static inline void widen_16_avx2(__m256i numbers, __m256i *sum)
+{
+    const __m128i low = _mm256_castsi256_si128(numbers);
+    const __m128i high = _mm256_extracti128_si256(numbers, 1);
+    sum[0] = _mm256_add_epi32(sum[0], _mm256_cvtepu16_epi32(low));
+    sum[1] = _mm256_add_epi32(sum[1], _mm256_cvtepu16_epi32(high));
 }
 
 /* Misses of one plane of the weight as integers of 32 bits. */
@@ -148,35 +177,28 @@ TARGET static inline __attribute__((always_inline)) void
 misses_avx2(const uint8_t *w, int parts, const uint8_t *table, int bits, size_t bytes,
             __m256i misses[][VECTORS])
 {
+    const size_t step = (size_t)parts;
     for (int j = 0; j < bits; j++)
         for (int s = 0; s < VECTORS; s++)
             misses[j][s] = _mm256_setzero_si256();
     for (size_t segment = 0; segment < bytes; segment += SEGMENT) {
         const size_t end = bytes - segment < SEGMENT ? bytes : segment + SEGMENT;
-        __m256i sum[QSDK_BINARY_BITS][2], few[QSDK_BINARY_BITS];
+        __m256i sum[QSDK_BINARY_BITS][2 * BYTES], few[QSDK_BINARY_BITS][BYTES];
         for (int j = 0; j < bits; j++)
-            sum[j][0] = sum[j][1] = _mm256_setzero_si256();
+            for (int h = 0; h < 2 * BYTES; h++)
+                sum[j][h] = _mm256_setzero_si256();
         for (size_t byte = segment; byte < end; byte += FLUSH) {
-            const size_t here = end - byte < FLUSH ? end - byte : FLUSH, step = (size_t)parts;
+            const size_t here = end - byte < FLUSH ? end - byte : FLUSH;
             misses_8_avx2(w + byte * step * ROWS, parts, table + byte * step * (size_t)(32 * bits),
                           bits, here, few);
             QSDK_UNROLL
-            for (int j = 0; j < bits; j++) {
-                const __m128i low = _mm256_castsi256_si128(few[j]);
-                const __m128i high = _mm256_extracti128_si256(few[j], 1);
-                sum[j][0] = _mm256_add_epi16(sum[j][0], _mm256_cvtepu8_epi16(low));
-                sum[j][1] = _mm256_add_epi16(sum[j][1], _mm256_cvtepu8_epi16(high));
-            }
+            for (int j = 0; j < bits; j++)
+                for (int h = 0; h < BYTES; h++)
+                    widen_8_avx2(few[j][h], sum[j] + 2 * h);
         }
-        QSDK_UNROLL
         for (int j = 0; j < bits; j++)
-            for (int h = 0; h < 2; h++) {
-                const __m128i low = _mm256_castsi256_si128(sum[j][h]);
-                const __m128i high = _mm256_extracti128_si256(sum[j][h], 1);
-                misses[j][2 * h] = _mm256_add_epi32(misses[j][2 * h], _mm256_cvtepu16_epi32(low));
-                misses[j][2 * h + 1] =
-                    _mm256_add_epi32(misses[j][2 * h + 1], _mm256_cvtepu16_epi32(high));
-            }
+            for (int h = 0; h < 2 * BYTES; h++)
+                widen_16_avx2(sum[j][h], misses[j] + 2 * h);
     }
 }
 
@@ -278,7 +300,7 @@ TARGET static inline __m256 floats_avx2(const uint8_t *w, int parts, const float
     __m256 low = chosen_avx2(plus, table);
     __m256 high = chosen_avx2(_mm256_srli_epi32(plus, 4), table + 16);
     if (parts == 2) {
-        const __m256i minus = bytes_avx2(w + ROWS);
+        const __m256i minus = bytes_avx2(w + FLOAT_ROWS);
         low = _mm256_sub_ps(low, chosen_avx2(minus, table));
         high = _mm256_sub_ps(high, chosen_avx2(_mm256_srli_epi32(minus, 4), table + 16));
     }
@@ -291,32 +313,32 @@ TARGET static void float_block_avx2(const qsdk_linear_binary *layer, size_t bloc
     const size_t bytes = qsdk_binary_words_portable(layer) * 8;
     const size_t groups = qsdk_binary_groups_portable(layer), planes = (size_t)layer->planes;
     const int parts = layer->parts;
-    const size_t chunk = (size_t)parts * ROWS;
-    __m256 sum[VECTORS], part[VECTORS], t[VECTORS];
-    for (int s = 0; s < VECTORS; s++)
+    const size_t chunk = (size_t)parts * FLOAT_ROWS;
+    __m256 sum[FLOAT_VECTORS], part[FLOAT_VECTORS], t[FLOAT_VECTORS];
+    for (int s = 0; s < FLOAT_VECTORS; s++)
         sum[s] = _mm256_setzero_ps();
     for (size_t g = 0; g < groups; g++) {
         size_t first, last;
         qsdk_binary_group_portable(layer, g, &first, &last);
-        for (int s = 0; s < VECTORS; s++)
+        for (int s = 0; s < FLOAT_VECTORS; s++)
             part[s] = _mm256_setzero_ps();
         for (size_t i = 0; i < planes; i++) {
             const uint8_t *w = layer->weights + ((block * planes + i) * bytes + 8 * first) * chunk;
-            const float *alpha = layer->alpha + ((block * groups + g) * planes + i) * ROWS;
-            for (int s = 0; s < VECTORS; s++)
+            const float *alpha = layer->alpha + ((block * groups + g) * planes + i) * FLOAT_ROWS;
+            for (int s = 0; s < FLOAT_VECTORS; s++)
                 t[s] = _mm256_setzero_ps();
             for (size_t byte = 8 * first; byte < 8 * last; byte++, w += chunk)
                 QSDK_UNROLL
-                for (int s = 0; s < VECTORS; s++)
+                for (int s = 0; s < FLOAT_VECTORS; s++)
                     t[s] = floats_avx2(w + 8 * s, parts, tables + 32 * byte, t[s]);
-            for (int s = 0; s < VECTORS; s++)
+            for (int s = 0; s < FLOAT_VECTORS; s++)
                 part[s] = _mm256_add_ps(part[s],
                                         _mm256_mul_ps(_mm256_loadu_ps(alpha + 8 * s), t[s]));
         }
-        for (int s = 0; s < VECTORS; s++)
+        for (int s = 0; s < FLOAT_VECTORS; s++)
             sum[s] = _mm256_add_ps(sum[s], part[s]);
     }
-    for (int s = 0; s < VECTORS; s++)
+    for (int s = 0; s < FLOAT_VECTORS; s++)
         _mm256_storeu_ps(y + 8 * s, sum[s]);
 }
 
@@ -324,8 +346,8 @@ TARGET static void float_rows_avx2(const qsdk_linear_binary *layer, size_t first
                                    const float *tables, float *y)
 {
     for (size_t block = first; block < first + count; block++) {
-        const size_t row = block * ROWS, here = layer->rows - row < ROWS ? layer->rows - row : ROWS;
-        float out[ROWS];
+        const size_t row = block * FLOAT_ROWS, here = layer->rows - row < FLOAT_ROWS ? layer->rows - row : FLOAT_ROWS;
+        float out[FLOAT_ROWS];
         float_block_avx2(layer, block, tables, out);
         memcpy(y + row, out, here * sizeof *out);
     }
@@ -335,7 +357,7 @@ const struct qsdk_linear_binary_set qsdk_linear_binary_avx2 = {
     .name = "avx2",
     .lane_bytes = 1,
     .block_rows = ROWS,
-    .float_block_rows = ROWS,
+    .float_block_rows = FLOAT_ROWS,
     .residual = residual_avx2,
     .above = above_avx2,
     .code = code_avx2,

@@ -1,6 +1,6 @@
-/* One iteration: 128 places of 32 rows of one plane against each plane of the input. Lanes are rows,
- * so that nothing is ever summed across lanes. Five operations for 1024 places: limited by these
- * where the weights are in a cache near enough, by reading them where not. */
+/* One iteration: 64 places of 32 rows of one plane against each plane of the input. Lanes are rows,
+ * so that nothing is ever summed across lanes. Three operations (xor, count, add) for 512 places:
+ * limited by these where the weights are in a cache near enough, by reading them where not. */
 #include "avx512.h"
 
 #if defined(__x86_64__) && defined(__GNUC__)
@@ -11,172 +11,107 @@
 
 enum { ROWS = 32, VECTORS = ROWS / 8, AHEAD = 8192 };
 
-/* Misses of binary digits, `vectors` of a block's from the first on. A full adder takes the ones that
- * were left over and what two words miss, a and b: its sum is left over, and only its carries, worth
- * two, are counted. Words come in pairs, the second as the xor of both, in the weight and in the
- * input: so is the sum of the adder one operation of three inputs, without b. Where it differs from
- * the ones left over a and b differ, and the carry is these ones; else it is a. */
+/* Misses of one plane of the weight. w: [word][part][32 rows]; x: [word][bits]. */
 TARGET static inline __attribute__((always_inline)) void
-pairs_avx512vpopcntdq(const uint64_t *w, const uint64_t *x, int bits, size_t words, int vectors,
-                      __m512i misses[][VECTORS])
-{
-    __m512i ones[QSDK_BINARY_BITS][VECTORS];
-    QSDK_UNROLL
-    for (int j = 0; j < bits; j++)
-        QSDK_UNROLL
-        for (int s = 0; s < vectors; s++)
-            misses[j][s] = ones[j][s] = _mm512_setzero_si512();
-    for (size_t pair = 0; pair < words / 2; pair++, w += 2 * ROWS, x += 2 * bits) {
-        QSDK_UNROLL
-        for (int line = 0; line < 2 * VECTORS; line++)
-            _mm_prefetch((const char *)w + AHEAD + 64 * line, _MM_HINT_T0);
-        __m512i in[2 * QSDK_BINARY_BITS];
-        QSDK_UNROLL
-        for (int j = 0; j < 2 * bits; j++)
-            in[j] = _mm512_set1_epi64((long long)x[j]);
-        QSDK_UNROLL
-        for (int s = 0; s < vectors; s++) {
-            const __m512i first = _mm512_loadu_si512(w + 8 * s);
-            const __m512i both = _mm512_loadu_si512(w + ROWS + 8 * s);
-            QSDK_UNROLL
-            for (int j = 0; j < bits; j++) {
-                const __m512i a = _mm512_xor_si512(first, in[j]);
-                const __m512i sum =
-                    _mm512_ternarylogic_epi64(in[bits + j], both, ones[j][s], 0x96);
-                const __m512i carry = _mm512_ternarylogic_epi64(ones[j][s], sum, a, 0xb2);
-                misses[j][s] = _mm512_add_epi64(misses[j][s], _mm512_popcnt_epi64(carry));
-                ones[j][s] = sum;
-            }
-        }
-    }
-    QSDK_UNROLL
-    for (int j = 0; j < bits; j++)
-        QSDK_UNROLL
-        for (int s = 0; s < vectors; s++) {
-            misses[j][s] = _mm512_add_epi64(_mm512_slli_epi64(misses[j][s], 1),
-                                            _mm512_popcnt_epi64(ones[j][s]));
-            if (words % 2) {
-                const __m512i in = _mm512_set1_epi64((long long)x[j]);
-                const __m512i miss = _mm512_xor_si512(_mm512_loadu_si512(w + 8 * s), in);
-                misses[j][s] = _mm512_add_epi64(misses[j][s], _mm512_popcnt_epi64(miss));
-            }
-        }
-}
-
-/* Misses of ternary digits: where the input is +1 the digits that are -1, else those that are +1.
- * w: [word][part][32 rows]; x: [word][bits]. */
-TARGET static inline __attribute__((always_inline)) void
-ternary_avx512vpopcntdq(const uint64_t *w, const uint64_t *x, int bits, size_t words,
-                        __m512i misses[][VECTORS])
+misses_avx512vpopcntdq(const uint64_t *w, int parts, const uint64_t *x, int bits, size_t words,
+                       __m512i misses[][VECTORS])
 {
     QSDK_UNROLL
     for (int j = 0; j < bits; j++)
         QSDK_UNROLL
         for (int s = 0; s < VECTORS; s++)
             misses[j][s] = _mm512_setzero_si512();
-    for (size_t word = 0; word < words; word++, w += 2 * ROWS, x += bits) {
+    for (size_t word = 0; word < words; word++, w += parts * ROWS, x += bits) {
         QSDK_UNROLL
-        for (int line = 0; line < 2 * VECTORS; line++)
+        for (int line = 0; line < parts * VECTORS; line++)
             _mm_prefetch((const char *)w + AHEAD + 64 * line, _MM_HINT_T0);
         QSDK_UNROLL
         for (int s = 0; s < VECTORS; s++) {
             const __m512i plus = _mm512_loadu_si512(w + 8 * s);
-            const __m512i minus = _mm512_loadu_si512(w + ROWS + 8 * s);
+            const __m512i minus = parts == 1 ? plus : _mm512_loadu_si512(w + ROWS + 8 * s);
             QSDK_UNROLL
             for (int j = 0; j < bits; j++) {
                 const __m512i in = _mm512_set1_epi64((long long)x[j]);
-                const __m512i miss = _mm512_ternarylogic_epi64(in, minus, plus, 0xca);
+                /* ternary: where the input is +1 the digits that are -1 miss, else those +1 */
+                const __m512i miss = parts == 1
+                                         ? _mm512_xor_si512(plus, in)
+                                         : _mm512_ternarylogic_epi64(in, minus, plus, 0xca);
                 misses[j][s] = _mm512_add_epi64(misses[j][s], _mm512_popcnt_epi64(miss));
             }
         }
     }
 }
 
-/* Misses of one plane of the weight. The state of four planes of input has no room in the registers
- * for all rows at once. */
-TARGET static inline __attribute__((always_inline)) void
-misses_avx512vpopcntdq(const uint64_t *w, int parts, const uint64_t *x, int bits, size_t words,
-                       __m512i misses[][VECTORS])
+/* Counts of 16 rows as integers of 32 bits: the layout puts every second row eight lanes on. */
+TARGET static inline __m512i sixteen_avx512vpopcntdq(const __m512i *eight)
 {
-    if (parts == 2) {
-        ternary_avx512vpopcntdq(w, x, bits, words, misses);
-        return;
-    }
-    if (bits < 4) {
-        pairs_avx512vpopcntdq(w, x, bits, words, VECTORS, misses);
-        return;
-    }
-    for (int first = 0; first < VECTORS; first += VECTORS / 2) {
-        __m512i half[QSDK_BINARY_BITS][VECTORS];
-        pairs_avx512vpopcntdq(w + 8 * first, x, bits, words, VECTORS / 2, half);
+    return _mm512_or_si512(eight[0], _mm512_slli_epi64(eight[1], 32));
+}
+
+/* One group of one plane: adds alpha times t to part. */
+TARGET static inline __attribute__((always_inline)) void
+plane_avx512vpopcntdq(const uint64_t *w, const float *alpha, const int32_t *places, __m512i all,
+                      int parts, int bits, const uint64_t *x, size_t words, const float *beta,
+                      __m512 *part)
+{
+    __m512i misses[QSDK_BINARY_BITS][VECTORS];
+    misses_avx512vpopcntdq(w, parts, x, bits, words, misses);
+    QSDK_UNROLL
+    for (int s = 0; s < VECTORS / 2; s++) {
+        const __m512i of = parts == 2 ? _mm512_loadu_si512(places + 16 * s) : all;
+        __m512 t = _mm512_setzero_ps();
         QSDK_UNROLL
-        for (int j = 0; j < bits; j++)
-            QSDK_UNROLL
-            for (int s = 0; s < VECTORS / 2; s++)
-                misses[j][first + s] = half[j][s];
+        for (int j = 0; j < bits; j++) {
+            const __m512i twice = _mm512_slli_epi32(sixteen_avx512vpopcntdq(misses[j] + 2 * s), 1);
+            const __m512 dot = _mm512_cvtepi32_ps(_mm512_sub_epi32(of, twice));
+            t = _mm512_add_ps(t, _mm512_mul_ps(_mm512_set1_ps(beta[j]), dot));
+        }
+        t = _mm512_mul_ps(_mm512_loadu_ps(alpha + 16 * s), t);
+        part[s] = _mm512_add_ps(part[s], t);
     }
 }
 
 TARGET static inline __attribute__((always_inline)) void
-block_avx512vpopcntdq(const qsdk_linear_binary *layer, size_t block, int parts, int bits,
-                      const uint64_t *x, const float *beta, float *y)
+block_avx512vpopcntdq(const qsdk_linear_binary *layer, size_t block, size_t words, size_t groups,
+                      int parts, int bits, const uint64_t *x, const float *beta, float *y)
 {
-    const size_t words = qsdk_binary_words_portable(layer), groups = qsdk_binary_groups_portable(layer);
     const size_t planes = (size_t)layer->planes, chunk = (size_t)parts * ROWS;
+    const size_t first_plane = block * planes;
     const uint64_t *weights = (const uint64_t *)(const void *)layer->weights;
-    __m512i misses[QSDK_BINARY_BITS][VECTORS];
-    __m256 sum[VECTORS], part[VECTORS];
-    for (int s = 0; s < VECTORS; s++)
-        sum[s] = _mm256_setzero_ps();
+    __m512 sum[VECTORS / 2], part[VECTORS / 2];
+    for (int s = 0; s < VECTORS / 2; s++)
+        sum[s] = _mm512_setzero_ps();
     for (size_t g = 0; g < groups; g++) {
         size_t first, last;
         qsdk_binary_group_portable(layer, g, &first, &last);
-        for (int s = 0; s < VECTORS; s++)
-            part[s] = _mm256_setzero_ps();
-        const __m512i all = _mm512_set1_epi64(qsdk_binary_places_portable(layer, g));
+        const __m512i all = _mm512_set1_epi32(qsdk_binary_places_portable(layer, g));
+        for (int s = 0; s < VECTORS / 2; s++)
+            part[s] = _mm512_setzero_ps();
         for (size_t i = 0; i < planes; i++) {
             const size_t at = ((block * groups + g) * planes + i) * ROWS;
-            misses_avx512vpopcntdq(weights + ((block * planes + i) * words + first) * chunk, parts,
-                                   x + first * (size_t)bits, bits, last - first, misses);
-            QSDK_UNROLL
-            for (int s = 0; s < VECTORS; s++) {
-                __m512i places = all;
-                __m256 t = _mm256_setzero_ps();
-                if (parts == 2)
-                    places = _mm512_cvtepi32_epi64(_mm256_loadu_si256(
-                        (const __m256i *)(const void *)(layer->places + at + 8 * s)));
-                QSDK_UNROLL
-                for (int j = 0; j < bits; j++) {
-                    const __m512i twice = _mm512_slli_epi64(misses[j][s], 1);
-                    const __m256 dot = _mm512_cvtepi64_ps(_mm512_sub_epi64(places, twice));
-                    t = _mm256_add_ps(t, _mm256_mul_ps(_mm256_set1_ps(beta[j]), dot));
-                }
-                t = _mm256_mul_ps(_mm256_loadu_ps(layer->alpha + at + 8 * s), t);
-                part[s] = _mm256_add_ps(part[s], t);
-            }
+            plane_avx512vpopcntdq(weights + ((first_plane + i) * words + first) * chunk,
+                                  layer->alpha + at, parts == 2 ? layer->places + at : NULL, all,
+                                  parts, bits, x + first * (size_t)bits, last - first, beta, part);
         }
-        QSDK_UNROLL
-        for (int s = 0; s < VECTORS; s++)
-            sum[s] = _mm256_add_ps(sum[s], part[s]);
+        for (int s = 0; s < VECTORS / 2; s++)
+            sum[s] = _mm512_add_ps(sum[s], part[s]);
     }
-    QSDK_UNROLL
-    for (int s = 0; s < VECTORS; s++)
-        _mm256_storeu_ps(y + 8 * s, sum[s]);
+    for (int s = 0; s < VECTORS / 2; s++)
+        _mm512_storeu_ps(y + 16 * s, sum[s]);
 }
 
 TARGET static inline __attribute__((always_inline)) void
 blocks_avx512vpopcntdq(const qsdk_linear_binary *layer, size_t first, size_t count, int parts,
                        int bits, const uint64_t *x, const float *beta, float *y)
 {
+    const size_t words = qsdk_binary_words_portable(layer), groups = qsdk_binary_groups_portable(layer);
     for (size_t block = first; block < first + count; block++) {
-        const size_t row = block * ROWS;
-        if (layer->rows - row >= ROWS) {
-            block_avx512vpopcntdq(layer, block, parts, bits, x, beta, y + row);
-            continue;
-        }
+        const size_t row = block * ROWS, left = layer->rows - row;
         float out[ROWS];
-        block_avx512vpopcntdq(layer, block, parts, bits, x, beta, out);
-        memcpy(y + row, out, (layer->rows - row) * sizeof *out);
+        float *to = left < ROWS ? out : y + row;
+        block_avx512vpopcntdq(layer, block, words, groups, parts, bits, x, beta, to);
+        if (left < ROWS)
+            memcpy(y + row, out, left * sizeof *out);
     }
 }
 
@@ -203,7 +138,7 @@ TARGET static void rows_avx512vpopcntdq(const qsdk_linear_binary *layer, size_t 
 const struct qsdk_linear_binary_set qsdk_linear_binary_avx512vpopcntdq = {
     .name = "avx512vpopcntdq",
     .lane_bytes = 8,
-    .pairs = 1,
+    .interleaved = 1,
     .block_rows = ROWS,
     .float_block_rows = QSDK_BINARY_FLOAT_ROWS_AVX512,
     .residual = qsdk_binary_residual_avx512,

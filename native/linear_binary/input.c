@@ -126,15 +126,6 @@ static void cycle_portable(const qsdk_linear_binary *layer, const float *x, floa
     refine_portable(code, layer->bits, number, sum, beta);
 }
 
-/* Every second word to the xor of it and the one before. */
-static void pair_portable(const qsdk_linear_binary *layer, uint64_t *words)
-{
-    const size_t bits = (size_t)layer->bits;
-    for (size_t word = qsdk_binary_words_portable(layer); word-- > 1;)
-        for (size_t j = 0; j < bits && qsdk_binary_second_portable(layer, word); j++)
-            words[word * bits + j] ^= words[(word - 1) * bits + j];
-}
-
 /* For every byte of places, its low four then its high, and every plane of the input: how many of
  * these places a digit of the weight misses, for each of the 16 weights that four bits can be.
  * Ternary: for the +1 among the digits, then for the -1. */
@@ -223,7 +214,5 @@ int qsdk_binary_input_portable(const qsdk_linear_binary *layer, const float *x, 
     layer->set->code(x, layer->length, &levels, as_tables ? words : input);
     if (as_tables)
         tables_portable(layer, words, input);
-    else
-        pair_portable(layer, input);
     return 1;
 }

@@ -89,8 +89,8 @@ struct qsdk_binary_levels {
 
 /* What a set brings along. Layout of weights: [block][plane][chunk][part][row of the block], where a
  * chunk is `lane_bytes` bytes of a row's bits: 8, or 1. A set of 1-byte lanes is handed tables for
- * the input, others its words. With `pairs`, every second word of a group is replaced by the xor of
- * it and the one before, in weights of one part and in the input for them.
+ * the input, others its words. With `interleaved`, sixteen rows after sixteen lie in the order
+ * 0, 2, .. 14, 1, 3, .. 15.
  *
  * residual  sum of | ..| |x| - beta[0] | .. - beta[count - 1] |
  * above     for each threshold: sum and number of the |x| at or above it
@@ -99,8 +99,8 @@ struct qsdk_binary_levels {
  * float_rows  the same for floats, of which it gets tables */
 struct qsdk_linear_binary_set {
     const char *name;
-    int lane_bytes, pairs;
-    int block_rows, float_block_rows; /* floats: lanes of 1 byte */
+    int lane_bytes, interleaved, block_rows;
+    int float_block_rows; /* floats: lanes of 1 byte */
     float (*residual)(const float *x, size_t n, const float *beta, int count);
     void (*above)(const float *x, size_t n, const float *threshold, int count, float *sum,
                   int64_t *number);
@@ -182,12 +182,6 @@ static inline void qsdk_binary_planes_portable(const struct qsdk_binary_levels *
             plane ^= above[j] & levels->flip[i][j];
         words[i] = plane & valid;
     }
-}
-
-/* Whether this word is the second of a pair. */
-static inline int qsdk_binary_second_portable(const qsdk_linear_binary *layer, size_t word)
-{
-    return layer->bits && layer->set->pairs && layer->parts == 1 && word % layer->group_words % 2;
 }
 
 /* The lowest n places of a word, n from 1 to 64. */

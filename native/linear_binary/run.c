@@ -60,6 +60,13 @@ size_t qsdk_linear_binary_packed(const qsdk_linear_binary *layer)
     return blocks_portable(layer) * block_bytes_portable(layer);
 }
 
+/* Where in its block of weights a row lies. */
+static size_t place_portable(const qsdk_linear_binary *layer, size_t row)
+{
+    const size_t r = row % layer_block_portable(layer);
+    return layer->bits && layer->set->interleaved ? r / 16 * 16 + r % 2 * 8 + r % 16 / 2 : r;
+}
+
 void qsdk_linear_binary_pack(const qsdk_linear_binary *layer, const uint64_t *words, uint8_t *packed)
 {
     const size_t count = qsdk_binary_words_portable(layer), block = layer_block_portable(layer);
@@ -70,13 +77,11 @@ void qsdk_linear_binary_pack(const qsdk_linear_binary *layer, const uint64_t *wo
         for (size_t plane = 0; plane < planes; plane++)
             for (size_t row = 0; row < layer->rows; row++)
                 for (size_t byte = 0; byte < 8 * count; byte++) {
-                    const uint64_t *at =
-                        words + ((part * planes + plane) * layer->rows + row) * count + byte / 8;
                     const uint64_t word =
-                        qsdk_binary_second_portable(layer, byte / 8) ? at[0] ^ at[-1] : at[0];
+                        words[((part * planes + plane) * layer->rows + row) * count + byte / 8];
                     const size_t chunk = (row / block * planes + plane) * chunks + byte / lane;
-                    packed[((chunk * parts + part) * block + row % block) * lane + byte % lane] =
-                        (uint8_t)(word >> 8 * (byte % 8));
+                    const size_t to = (chunk * parts + part) * block + place_portable(layer, row);
+                    packed[to * lane + byte % lane] = (uint8_t)(word >> 8 * (byte % 8));
                 }
 }
 
