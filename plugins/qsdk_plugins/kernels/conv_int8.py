@@ -13,21 +13,19 @@ from qsdk import native
 from qsdk.errors import DataError
 from qsdk.interfaces import Conv, Kernel, Operation, Prepared, most_threads
 from qsdk_plugins.kernels.instruction_sets import NativeKernel
-from qsdk_plugins.kernels.linear_int8 import aligned, input_fields, output_fields, result_arrays
+from qsdk_plugins.kernels.linear_int8 import input_fields, output_fields, result_arrays
 from qsdk_plugins.kernels.linear_int8_reference import CODED, OUTPUTS, overflow, steps_and_scale
-from qsdk_plugins.kernels.native_prepared import ALIGNMENT
+from qsdk_plugins.kernels.memory import ScratchPool, aligned
 
 REMEMBERED = 64  # sizes of images that a layer is prepared for at the same time
 INT8 = np.iinfo(np.int8)
 
 
 class ConvInt8(NativeKernel):
-    """Exact where accumulators fit 32 bits; a subclass names one instruction set.
-
-    instruction_set : a set of native/conv_int8
-    """
+    """Exact where accumulators fit 32 bits."""
 
     family = "conv-int8"
+    folder = "conv_int8"
     operation = "conv"
     encoding = "affine"
     granularity = frozenset({"per_tensor", "per_channel"})
@@ -36,16 +34,10 @@ class ConvInt8(NativeKernel):
     reference: ClassVar[str] = "conv-int8-reference"
 
     def refusal(self, operation: Operation) -> str:
-        return super().refusal(operation) or overflow(operation) or self._not_built()
-
-    def _not_built(self) -> str:
-        if not native.available():
-            return ""  # the features say so better
-        found = native.library().lib.qsdk_conv_int8_find(self.instruction_set.encode())
-        return "" if found else f"this build of the C extension has no {self.instruction_set}"
+        return super().refusal(operation) or overflow(operation)
 
     def prepare(self, operation: Operation, *, threads: int = 0) -> Prepared:
-        return ConvPrepared(self, operation, self.instruction_set, threads)
+        return ConvPrepared(self, operation, self.table(), threads)
 
 
 def weight_parts(steps: NDArray[np.int64], is_wide: bool) -> NDArray[np.int16]:
@@ -92,9 +84,8 @@ class PackedWeight:
     keep: list[NDArray[Any]]
 
     @classmethod
-    def of(cls, operation: Conv, instruction_set: str, workers: int) -> PackedWeight:
+    def of(cls, operation: Conv, table: Any, workers: int) -> PackedWeight:
         ffi, lib = native.library().ffi, native.library().lib
-        table = lib.qsdk_conv_int8_find(instruction_set.encode())
         steps, _ = steps_and_scale(operation.weight)
         steps = steps.reshape(*steps.shape[:2], -1, steps.shape[-1])  # 1-D: a height of 1
         groups, is_wide = operation.groups, bool(lib.qsdk_conv_int8_is_wide(table))
@@ -148,13 +139,13 @@ class Fitted:
 
     keep : what the context points to
     result : shape of the result of one image
-    pool : (images, pointer, memory) of scratch that no call uses now
+    pool : scratch for its calls
     """
 
     context: Any
     keep: object
     result: tuple[int, ...]
-    pool: list[tuple[int, Any, NDArray[np.uint8]]] = attrs.field(factory=list)
+    pool: ScratchPool
 
 
 class ConvPrepared(Prepared):
@@ -163,11 +154,11 @@ class ConvPrepared(Prepared):
     Calls may run at once: each takes scratch of its own from the pool of its context.
     """
 
-    def __init__(self, kernel: Kernel, operation: Operation, instruction_set: str, threads: int):
+    def __init__(self, kernel: Kernel, operation: Operation, table: Any, threads: int):
         super().__init__(kernel, operation)
         assert isinstance(operation, Conv)
         self.threads = threads
-        self._weight = PackedWeight.of(operation, instruction_set, threads or os.cpu_count() or 1)
+        self._weight = PackedWeight.of(operation, table, threads or os.cpu_count() or 1)
         self._library = native.library()
         self._from_buffer = self._library.ffi.from_buffer
         self._function = self._library.lib.qsdk_conv_int8_run
@@ -206,7 +197,7 @@ class ConvPrepared(Prepared):
         self._run(fitted, x, out)
 
     def _run(self, fitted: Fitted, x: NDArray[Any], out: NDArray[Any]) -> None:
-        scratch = self._scratch(fitted, len(x))
+        scratch = fitted.pool.take(len(x))
         self._function(
             fitted.context,
             self._from_buffer(x),
@@ -215,7 +206,7 @@ class ConvPrepared(Prepared):
             scratch[1],
             self.threads or most_threads(),
         )
-        fitted.pool.append(scratch)
+        fitted.pool.give(scratch)
 
     def _fit(self, x: NDArray[Any], result: tuple[int, ...]) -> Fitted:
         ffi, lib = self._library.ffi, self._library.lib
@@ -232,19 +223,5 @@ class ConvPrepared(Prepared):
         at = ffi.new("struct qsdk_conv_int8_vector[]", context.vectors)
         context.at = at
         lib.qsdk_conv_int8_place(context)
-        return Fitted(context, (offsets, at), result)
-
-    def _scratch(self, fitted: Fitted, images: int) -> tuple[int, Any, NDArray[np.uint8]]:
-        try:
-            scratch = fitted.pool.pop()
-        except IndexError:
-            pass
-        else:
-            if scratch[0] >= images:
-                return scratch
-        lib, ffi = self._library.lib, self._library.ffi
-        memory = np.empty(
-            int(lib.qsdk_conv_int8_scratch(fitted.context, images)) + ALIGNMENT, np.uint8
-        )
-        address = memory.ctypes.data
-        return images, ffi.cast("void *", address + -address % ALIGNMENT), memory
+        pool = ScratchPool(lambda images: int(lib.qsdk_conv_int8_scratch(context, images)))
+        return Fitted(context, (offsets, at), result, pool)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from qsdk import native
 from qsdk.interfaces import Kernel
 
 
@@ -11,13 +12,26 @@ class NativeKernel(Kernel):
     """A family of kernels; :func:`on` makes one of them.
 
     family : name of the kernel without its instruction set, such as ``linear-int8``
-    instruction_set : a set of the family's folder under native/
+    folder : where under native/ it is written: ``qsdk_<folder>_find`` gives its sets
+    instruction_set : a set of that folder
     needs_room : it adds products in 16 bits, so it is exact for some weights only
     """
 
     family: ClassVar[str]
+    folder: ClassVar[str]
     instruction_set: ClassVar[str]
     needs_room: ClassVar[bool] = False
+
+    def unavailable(self) -> str:
+        missing = super().unavailable()
+        if not missing and not self.table():
+            return f"this build of the C extension has no {self.instruction_set} code"
+        return missing
+
+    def table(self) -> Any:
+        """The functions of the instruction set, as C knows them; false where there are none."""
+        find = getattr(native.library().lib, f"qsdk_{self.folder}_find")
+        return find(self.instruction_set.encode())
 
 
 def on(

@@ -12,6 +12,7 @@ from qsdk import native
 from qsdk.encodings import Encoding
 from qsdk.interfaces import InputForm, Operation, Output, Prepared
 from qsdk_plugins.kernels.instruction_sets import NativeKernel
+from qsdk_plugins.kernels.memory import aligned
 from qsdk_plugins.kernels.native_prepared import NativePrepared
 
 WORD = 64
@@ -125,6 +126,7 @@ class LinearBinary(NativeKernel):
     """Signs in the weight; signs or floats in the input."""
 
     family = "linear-binary"
+    folder = "linear_binary"
     operation = "linear"
     encoding = "binary_coded"
     activations: ClassVar[frozenset[str]] = frozenset({InputForm.BINARY, InputForm.FLOAT32})
@@ -133,26 +135,17 @@ class LinearBinary(NativeKernel):
     def refusal(self, operation: Operation) -> str:
         return super().refusal(operation) or refusal(operation)
 
-    def unavailable(self) -> str:
-        missing = super().unavailable()
-        if not missing and not self._set():
-            return f"this build has no {self.instruction_set} code"
-        return missing
-
-    def _set(self) -> Any:
-        return native.library().lib.qsdk_linear_binary_find(self.instruction_set.encode())
-
     def prepare(self, operation: Operation, *, threads: int = 0) -> Prepared:
         ffi, lib = native.library().ffi, native.library().lib
         weight, form = SignPlanes.of(operation.weight), operation.activations
         layer = ffi.new("qsdk_linear_binary *")
-        layer.set = self._set()
+        layer.set = self.table()
         layer.rows, layer.length, layer.group_words = weight.rows, weight.length, weight.group_words
         layer.planes, layer.parts = weight.planes, len(weight.words)
         layer.bits = form.bits if form.form is InputForm.BINARY else 0
         layer.cycles = form.cycles
         block = lib.qsdk_linear_binary_block_rows(layer.set, layer.bits)
-        packed = _aligned(lib.qsdk_linear_binary_packed(layer))
+        packed = aligned(lib.qsdk_linear_binary_packed(layer))
         words = np.ascontiguousarray(weight.words)
         lib.qsdk_linear_binary_pack(
             layer, ffi.from_buffer("uint64_t[]", words), ffi.from_buffer("uint8_t[]", packed)
@@ -187,10 +180,3 @@ class LinearTernary(LinearBinary):
     family = "linear-ternary"
     encoding = "ternary"
     reference = "linear-ternary-reference"
-
-
-def _aligned(size: int) -> NDArray[np.uint8]:
-    """So many bytes that start on a cache line."""
-    block = np.empty(size + WORD, np.uint8)
-    start = -block.ctypes.data % WORD
-    return block[start : start + size]

@@ -17,6 +17,7 @@ import qsdk
 from qsdk import native
 from qsdk.interfaces import InputForm, Operation, Prepared
 from qsdk_plugins.kernels.instruction_sets import NativeKernel
+from qsdk_plugins.kernels.memory import aligned
 from qsdk_plugins.kernels.native_prepared import NativePrepared
 
 COLUMNS = 16  # in a block
@@ -24,13 +25,10 @@ LARGEST_CODE = 128  # of the input, in magnitude
 
 
 class LinearGroups(NativeKernel):
-    """Shared by all instruction sets; each names its own.
-
-    reference : the kernel that it equals to the bit where the input is coded
-    needs_room : its weights must have 7 bits, for products of two in 16 bits or for signed bytes
-    """
+    """Weights of 8 bits are for those that have no need of room."""
 
     family = "linear-groups"
+    folder = "linear_groups"
     reference: ClassVar[str] = "linear-groups-reference"
 
     operation = "linear"
@@ -55,19 +53,10 @@ class LinearGroups(NativeKernel):
             return f"sums in int32, which groups of {group} can overflow"
         return ""
 
-    def unavailable(self) -> str:
-        if why := super().unavailable():
-            return why
-        library = native.library()
-        found = library.lib.qsdk_linear_groups_find(self.instruction_set.encode())
-        if found == library.ffi.NULL:
-            return f"this build has no {self.instruction_set} code"
-        return ""
-
     def prepare(self, operation: Operation, *, threads: int = 0) -> Prepared:
         library = native.library()
         packed = PackedGroups.of(operation)
-        layer = packed.context(operation, self.instruction_set)
+        layer = packed.context(operation, self.table())
         coded = operation.activations.form is InputForm.INT8
         lib = library.lib
         return NativePrepared(
@@ -123,7 +112,7 @@ class PackedGroups:
             width,
         )
 
-    def context(self, operation: Operation, instruction_set: str) -> Any:
+    def context(self, operation: Operation, table: Any) -> Any:
         """The struct that C gets, for :meth:`of` the same operation."""
         library = native.library()
         ffi, weight = library.ffi, operation.weight
@@ -136,7 +125,7 @@ class PackedGroups:
         for name, array in arrays.items():
             if array is not None:
                 setattr(layer, name, ffi.cast("void *", array.ctypes.data))
-        layer.set = library.lib.qsdk_linear_groups_find(instruction_set.encode())
+        layer.set = table
         layer.columns, layer.length = weight.shape
         layer.group, layer.groups = _group(weight), self.scale.shape[1]
         layer.width, layer.zero = self.width, self.zero
@@ -159,7 +148,7 @@ def _pack(codes: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
     library = native.library()
     ffi, lib = library.ffi, library.lib
     codes = np.ascontiguousarray(codes)
-    packed = _aligned(np.empty(lib.qsdk_linear_groups_packed(*codes.shape, width), np.uint8))
+    packed = aligned(lib.qsdk_linear_groups_packed(*codes.shape, width))
     lib.qsdk_linear_groups_pack(
         ffi.from_buffer("uint8_t[]", codes), *codes.shape, width,
         ffi.from_buffer("uint8_t[]", packed),
@@ -169,8 +158,6 @@ def _pack(codes: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
 
 def _aligned(array: NDArray[Any]) -> NDArray[Any]:
     """A copy whose data begins at a cache line."""
-    block = np.empty(array.nbytes + 64, np.uint8)
-    start = -block.ctypes.data % 64
-    aligned = block[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
-    aligned[...] = array
-    return aligned
+    copy = aligned(array.nbytes).view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy

@@ -19,6 +19,7 @@ from qsdk_plugins.kernels.linear_int8_reference import (
     overflow,
     steps_and_scale,
 )
+from qsdk_plugins.kernels.memory import aligned
 from qsdk_plugins.kernels.native_prepared import NativePrepared
 
 LANES = 16  # outputs of a block of packed weights
@@ -26,13 +27,10 @@ HALVES = 128  # unsigned bytes become signed ones by taking off so much
 
 
 class LinearInt8(NativeKernel):
-    """Exact where accumulators fit 32 bits; a subclass names one instruction set.
-
-    instruction_set : a set of native/linear_int8
-    needs_room : it adds two products in 16 bits, so it is exact for some weights only
-    """
+    """Exact where accumulators fit 32 bits."""
 
     family = "linear-int8"
+    folder = "linear_int8"
     operation = "linear"
     encoding = "affine"
     granularity = frozenset({"per_tensor", "per_channel"})
@@ -45,26 +43,23 @@ class LinearInt8(NativeKernel):
 
     def _no_room(self, operation: Operation) -> str:
         """Why the instructions are not exact for these weights; empty when they are."""
-        if not native.available():
-            return ""  # the features say so better
-        library = native.library()
-        table = library.lib.qsdk_linear_int8_find(self.instruction_set.encode())
-        if not table:
-            return f"this build of the C extension has no {self.instruction_set}"
-        if not self.needs_room:
+        if not self.needs_room or self.unavailable():
             return ""
         codes, _ = signed_codes(operation.weight)
+        library = native.library()
         fits = library.lib.qsdk_linear_int8_fits(
-            table, library.ffi.from_buffer("int8_t[]", codes), *codes.shape
+            self.table(), library.ffi.from_buffer("int8_t[]", codes), *codes.shape
         )
         return "" if fits else "two products of these weights can overflow 16 bits"
 
     def prepare(self, operation: Operation, *, threads: int = 0) -> Prepared:
+        lib = native.library().lib
+        outputs, inputs = operation.weight.shape
+        weights = aligned(lib.qsdk_linear_int8_packed_bytes(inputs, outputs))  # alike for all
         layers = {
-            dtype: PackedLayer.of(operation, self.instruction_set, dtype)
+            dtype: PackedLayer.of(operation, self.table(), dtype, weights)
             for dtype in input_dtypes(operation)
         }
-        lib = native.library().lib
         context = next(iter(layers.values())).context
         return NativePrepared(
             self,
@@ -100,13 +95,17 @@ class PackedLayer:
     arrays: tuple[NDArray[Any], ...]
 
     @classmethod
-    def of(cls, operation: Operation, instruction_set: str, dtype: np.dtype[Any]) -> PackedLayer:
-        """operation : one that no refusal speaks against; dtype : of the input"""
+    def of(
+        cls, operation: Operation, table: Any, dtype: np.dtype[Any], weights: NDArray[np.uint8]
+    ) -> PackedLayer:
+        """operation : one that no refusal speaks against
+        dtype : of the input
+        weights : is filled
+        """
         assert isinstance(operation.weight, qsdk.Affine)
         ffi, lib = native.library().ffi, native.library().lib
         codes, zeros = signed_codes(operation.weight)
         outputs, inputs = codes.shape
-        weights = aligned(lib.qsdk_linear_int8_packed_bytes(inputs, outputs))
         sums, start = (
             per_output(np.zeros(outputs, np.int32)),
             per_output(np.zeros(outputs, np.int32)),
@@ -116,7 +115,7 @@ class PackedLayer:
             **result_arrays(operation),
         }  # fmt: skip
         layer = ffi.new("struct qsdk_linear_int8 *", {
-            "set": lib.qsdk_linear_int8_find(instruction_set.encode()),
+            "set": table,
             "inputs": inputs, "outputs": outputs, "has_zeros": bool(zeros.any()),
             **{name: ffi.cast("void *", array.ctypes.data) for name, array in arrays.items()},
             **input_fields(lib, operation, dtype), **output_fields(lib, operation),
@@ -177,10 +176,3 @@ def result_arrays(operation: Operation) -> dict[str, NDArray[Any]]:
 def per_output(values: NDArray[Any]) -> NDArray[Any]:
     """``values`` and zeros after them, to a whole block."""
     return np.pad(values, (0, -len(values) % LANES))
-
-
-def aligned(nbytes: int) -> NDArray[np.uint8]:
-    """Bytes that start at a cache line."""
-    block = np.empty(nbytes + 64, np.uint8)
-    start = -block.ctypes.data % 64
-    return block[start : start + nbytes]
