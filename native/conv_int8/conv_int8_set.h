@@ -50,6 +50,7 @@ extern const struct qsdk_conv_int8_set qsdk_conv_int8_portable;
 #if defined(__x86_64__) && defined(__GNUC__)
 extern const struct qsdk_conv_int8_set qsdk_conv_int8_avx2;
 extern const struct qsdk_conv_int8_set qsdk_conv_int8_avx512vnni;
+void qsdk_conv_int8_places_avx512vnni(const struct qsdk_conv_int8_tile *tile, size_t blocks);
 #if __GNUC__ >= 11 || defined(__clang__)
 extern const struct qsdk_conv_int8_set qsdk_conv_int8_avxvnni;
 #endif
