@@ -346,10 +346,10 @@ TARGET static void float_rows_avx2(const qsdk_linear_binary *layer, size_t first
                                    const float *tables, float *y)
 {
     for (size_t block = first; block < first + count; block++) {
-        const size_t row = block * FLOAT_ROWS, here = layer->rows - row < FLOAT_ROWS ? layer->rows - row : FLOAT_ROWS;
+        const size_t row = block * FLOAT_ROWS, left = layer->rows - row;
         float out[FLOAT_ROWS];
         float_block_avx2(layer, block, tables, out);
-        memcpy(y + row, out, here * sizeof *out);
+        memcpy(y + row, out, (left < FLOAT_ROWS ? left : FLOAT_ROWS) * sizeof *out);
     }
 }
 

@@ -1,5 +1,5 @@
-/* For CPUs with AVX-512 that cannot count bits in vectors. One iteration: eight places of 64 rows of
- * one plane against each plane of the input, by shuffles in tables as in avx2.c. */
+/* For CPUs with AVX-512 that cannot count bits in vectors. One iteration: eight places of 128
+ * rows of one plane against each plane of the input, by shuffles in tables as in avx2.c. */
 #include "avx512.h"
 
 #if defined(__x86_64__) && defined(__GNUC__)
@@ -8,7 +8,7 @@
 
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512dq")))
 
-enum { ROWS = 64, VECTORS = ROWS / 16, AHEAD = 8192 };
+enum { ROWS = 128, BYTES = ROWS / 64, VECTORS = ROWS / 16, AHEAD = 8192 };
 enum { FLUSH = 31, SEGMENT = 7936 }; /* bytes of places that fit 8 and 16 bits of misses */
 
 TARGET static inline __m512i table_avx512bw(const uint8_t *table)
@@ -19,65 +19,86 @@ TARGET static inline __m512i table_avx512bw(const uint8_t *table)
 /* Misses of up to FLUSH bytes of places, in bytes. tables: [byte][low, high][part][bits]. */
 TARGET static inline __attribute__((always_inline)) void
 misses_8_avx512bw(const uint8_t *w, int parts, const uint8_t *table, int bits, size_t bytes,
-                  __m512i *misses)
+              __m512i misses[][BYTES])
 {
     const __m512i four = _mm512_set1_epi8(15);
     QSDK_UNROLL
     for (int j = 0; j < bits; j++)
-        misses[j] = _mm512_setzero_si512();
+        QSDK_UNROLL
+        for (int h = 0; h < BYTES; h++)
+            misses[j][h] = _mm512_setzero_si512();
     for (size_t byte = 0; byte < bytes; byte++, w += parts * ROWS, table += 32 * parts * bits) {
         QSDK_UNROLL
         for (int part = 0; part < parts; part++) {
-            const __m512i v = _mm512_loadu_si512(w + part * ROWS);
-            const __m512i low = _mm512_and_si512(v, four);
-            const __m512i high = _mm512_and_si512(_mm512_srli_epi16(v, 4), four);
-            _mm_prefetch((const char *)w + AHEAD + part * ROWS, _MM_HINT_T0);
+            __m512i low[BYTES], high[BYTES];
+            QSDK_UNROLL
+            for (int h = 0; h < BYTES; h++)
+                _mm_prefetch((const char *)w + AHEAD + part * ROWS + 64 * h, _MM_HINT_T0);
+            QSDK_UNROLL
+            for (int h = 0; h < BYTES; h++) {
+                const uint8_t *at = w + part * ROWS + 64 * h;
+                const __m512i v = _mm512_loadu_si512(at);
+                low[h] = _mm512_and_si512(v, four);
+                high[h] = _mm512_and_si512(_mm512_srli_epi16(v, 4), four);
+            }
             QSDK_UNROLL
             for (int j = 0; j < bits; j++) {
                 const __m512i a = table_avx512bw(table + 16 * (part * bits + j));
                 const __m512i b = table_avx512bw(table + 16 * ((parts + part) * bits + j));
-                misses[j] = _mm512_add_epi8(misses[j], _mm512_shuffle_epi8(a, low));
-                misses[j] = _mm512_add_epi8(misses[j], _mm512_shuffle_epi8(b, high));
+                QSDK_UNROLL
+                for (int h = 0; h < BYTES; h++) {
+                    const __m512i both = _mm512_add_epi8(_mm512_shuffle_epi8(a, low[h]),
+                                                         _mm512_shuffle_epi8(b, high[h]));
+                    misses[j][h] = _mm512_add_epi8(misses[j][h], both);
+                }
             }
         }
     }
 }
 
+/* Adds bytes, as integers of 16 bits, to two vectors; then 16 as 32 to two more. */
+TARGET static inline void widen_8_avx512bw(__m512i bytes, __m512i *sum)
+{
+    const __m256i low = _mm512_castsi512_si256(bytes), high = _mm512_extracti64x4_epi64(bytes, 1);
+    sum[0] = _mm512_add_epi16(sum[0], _mm512_cvtepu8_epi16(low));
+    sum[1] = _mm512_add_epi16(sum[1], _mm512_cvtepu8_epi16(high));
+}
+
+TARGET static inline void widen_16_avx512bw(__m512i numbers, __m512i *sum)
+{
+    const __m256i low = _mm512_castsi512_si256(numbers);
+    const __m256i high = _mm512_extracti64x4_epi64(numbers, 1);
+    sum[0] = _mm512_add_epi32(sum[0], _mm512_cvtepu16_epi32(low));
+    sum[1] = _mm512_add_epi32(sum[1], _mm512_cvtepu16_epi32(high));
+}
+
 /* Misses of one plane of the weight as integers of 32 bits. */
 TARGET static inline __attribute__((always_inline)) void
 misses_avx512bw(const uint8_t *w, int parts, const uint8_t *table, int bits, size_t bytes,
-                __m512i misses[][VECTORS])
+            __m512i misses[][VECTORS])
 {
+    const size_t step = (size_t)parts;
     for (int j = 0; j < bits; j++)
         for (int s = 0; s < VECTORS; s++)
             misses[j][s] = _mm512_setzero_si512();
     for (size_t segment = 0; segment < bytes; segment += SEGMENT) {
         const size_t end = bytes - segment < SEGMENT ? bytes : segment + SEGMENT;
-        __m512i sum[QSDK_BINARY_BITS][2], few[QSDK_BINARY_BITS];
+        __m512i sum[QSDK_BINARY_BITS][2 * BYTES], few[QSDK_BINARY_BITS][BYTES];
         for (int j = 0; j < bits; j++)
-            sum[j][0] = sum[j][1] = _mm512_setzero_si512();
+            for (int h = 0; h < 2 * BYTES; h++)
+                sum[j][h] = _mm512_setzero_si512();
         for (size_t byte = segment; byte < end; byte += FLUSH) {
-            const size_t here = end - byte < FLUSH ? end - byte : FLUSH, step = (size_t)parts;
-            misses_8_avx512bw(w + byte * step * ROWS, parts,
-                              table + byte * step * (size_t)(32 * bits), bits, here, few);
+            const size_t here = end - byte < FLUSH ? end - byte : FLUSH;
+            misses_8_avx512bw(w + byte * step * ROWS, parts, table + byte * step * (size_t)(32 * bits),
+                          bits, here, few);
             QSDK_UNROLL
-            for (int j = 0; j < bits; j++) {
-                const __m256i low = _mm512_castsi512_si256(few[j]);
-                const __m256i high = _mm512_extracti64x4_epi64(few[j], 1);
-                sum[j][0] = _mm512_add_epi16(sum[j][0], _mm512_cvtepu8_epi16(low));
-                sum[j][1] = _mm512_add_epi16(sum[j][1], _mm512_cvtepu8_epi16(high));
-            }
+            for (int j = 0; j < bits; j++)
+                for (int h = 0; h < BYTES; h++)
+                    widen_8_avx512bw(few[j][h], sum[j] + 2 * h);
         }
-        QSDK_UNROLL
         for (int j = 0; j < bits; j++)
-            QSDK_UNROLL
-            for (int h = 0; h < 2; h++) {
-                const __m256i low = _mm512_castsi512_si256(sum[j][h]);
-                const __m256i high = _mm512_extracti64x4_epi64(sum[j][h], 1);
-                misses[j][2 * h] = _mm512_add_epi32(misses[j][2 * h], _mm512_cvtepu16_epi32(low));
-                misses[j][2 * h + 1] =
-                    _mm512_add_epi32(misses[j][2 * h + 1], _mm512_cvtepu16_epi32(high));
-            }
+            for (int h = 0; h < 2 * BYTES; h++)
+                widen_16_avx512bw(sum[j][h], misses[j] + 2 * h);
     }
 }
 

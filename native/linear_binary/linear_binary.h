@@ -89,8 +89,8 @@ struct qsdk_binary_levels {
 
 /* What a set brings along. Layout of weights: [block][plane][chunk][part][row of the block], where a
  * chunk is `lane_bytes` bytes of a row's bits: 8, or 1. A set of 1-byte lanes is handed tables for
- * the input, others its words. With `interleaved`, sixteen rows after sixteen lie in the order
- * 0, 2, .. 14, 1, 3, .. 15.
+ * the input, others its words. With `interleaved`, every sixteen rows lie
+ * in the order 0, 2, .. 14, 1, 3, .. 15.
  *
  * residual  sum of | ..| |x| - beta[0] | .. - beta[count - 1] |
  * above     for each threshold: sum and number of the |x| at or above it

@@ -56,7 +56,7 @@ static inline uint64_t ones_portable(uint64_t v)
 /* Sum of the bytes, which may be up to 255 each. */
 static inline int32_t total_portable(uint64_t v)
 {
-    const uint64_t twos = (v & UINT64_C(0x00ff00ff00ff00ff)) + (v >> 8 & UINT64_C(0x00ff00ff00ff00ff));
+    const uint64_t mask = UINT64_C(0x00ff00ff00ff00ff), twos = (v & mask) + (v >> 8 & mask);
     return (int32_t)(twos * UINT64_C(0x0001000100010001) >> 48);
 }
 

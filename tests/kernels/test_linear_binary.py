@@ -83,6 +83,20 @@ def test_float_input_gives_the_floats_of_the_reference(in_c, length):
         np.testing.assert_array_equal(*both(in_c, weight, x))
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_rows_longer_than_any_counter_of_16_bits(in_c, sign):
+    """All places are hit, or all missed: 70,000 of them."""
+    weight, x = np.ones((9, 70_001), np.float32), np.full((1, 70_001), 2 * sign, np.float32)
+    weight[:, ::5] = 0.5 if in_c.encoding == "binary_coded" else 0
+    encoding = qsdk.registry.get(
+        "twn" if in_c.encoding == "ternary" else "greedy", bits=2
+    ).quantize(weight)
+    ours, reference = both(in_c, encoding, x, activations="binary2")
+    np.testing.assert_array_equal(ours, reference)
+    decoded = encoding.dequantize()[0]
+    assert ours[0, 0] == pytest.approx(2 * sign * decoded.sum(dtype=float), rel=1e-4)
+
+
 def test_many_rows_and_few_give_the_same(in_c):
     weight, x = encoded(in_c, 50, 130), inputs(40, 130)
     for form in (None, "binary2"):
