@@ -134,6 +134,7 @@ def _environment() -> dict[str, str]:
         "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
         "PIP_TARGET": str(packages),
         "PYTHONPATH": str(packages),
+        "QSDK_CACHE_DIR": str(Path.cwd() / "cache"),
         "COLUMNS": "120",
         "NO_COLOR": "1",
     }

@@ -16,6 +16,7 @@
 #ifndef QSDK_NATIVE_H
 #define QSDK_NATIVE_H
 
+#include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,13 +24,25 @@
 /* The low `bits` (1 to 8) of each code become a little-endian bit stream: code i is bits
  * [i * bits, (i + 1) * bits), bit 0 being the lowest of packed[0]. So 4 bits put the first code
  * into the low nibble, as ONNX INT4 does, and 2 bits are ONNX INT2. packed holds
- * ceil(n * bits / 8) bytes; the bits that the last one has left over are 0. */
-void qsdk_pack_portable(const uint8_t *codes, size_t n, int bits, uint8_t *packed);
+ * ceil(n * bits / 8) bytes; the bits that the last one has left over are 0. Returns the largest
+ * low byte of code - qmin: codes lie on a grid qmin..qmax if that is no more than qmax - qmin. */
+uint8_t qsdk_pack_portable(const uint8_t *codes, size_t n, int bits, uint8_t qmin,
+                           uint8_t *packed);
 
 /* The inverse; is_signed extends the sign of two's complement codes. Returns 0, or 1 with codes
  * untouched when bits is not 1 to 8 or packed_bytes is too small. Reads no byte it does not need. */
 int qsdk_unpack_portable(const uint8_t *packed, size_t packed_bytes, size_t n, int bits,
                          int is_signed, uint8_t *codes);
+
+/* low[rows] and high[rows]: the least and the greatest value of each row, never -0; infinity and
+ * minus infinity if length is 0. Returns 1 if all values are finite, else 0, and then the ends of a
+ * row with NaN in it are not said. */
+int qsdk_range_rows_portable(const float *x, size_t rows, size_t length, float *low, float *high);
+
+/* scale[rows] and zero_point[rows] of the grids that cover low[rows] to high[rows], finite, and 0:
+ * what scale_and_zero_point in qsdk/affine.py states. */
+void qsdk_grid_rows_portable(const float *low, const float *high, size_t rows, int32_t qmin,
+                             int32_t qmax, int symmetric, float *scale, int32_t *zero_point);
 
 /* codes[rows * length]: round to nearest. */
 void qsdk_quantize_rows_portable(const float *x, size_t rows, size_t length, const float *scale,
@@ -65,6 +78,8 @@ void qsdk_squant_portable(const float *x, size_t rows, size_t kernels, size_t ke
                           const float *scale, const int32_t *zero_point, int32_t qmin,
                           int32_t qmax, int stage_k, int stage_c, int32_t *error, uint8_t *codes);
 /* [/cffi] */
+
+#define QSDK_INFINITY ((float)INFINITY)
 
 /* How far outside the grid, in steps, a value counts. */
 #define QSDK_REACH 0x1p10f

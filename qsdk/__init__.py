@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from qsdk.storage import ArrayModel as ArrayModel
     from qsdk.storage import Container as Container
     from qsdk.storage import TensorFile as TensorFile
+    from qsdk.storage import ZippedArrays as ZippedArrays
     from qsdk.storage import write_atomic as write_atomic
     from qsdk.storage import write_container as write_container
 
@@ -100,6 +101,7 @@ _HOME = {
     "ArrayModel": "storage",
     "Container": "storage",
     "TensorFile": "storage",
+    "ZippedArrays": "storage",
     "write_atomic": "storage",
     "write_container": "storage",
 }

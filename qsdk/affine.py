@@ -67,6 +67,15 @@ def _ordered(low: ArrayLike, high: ArrayLike) -> tuple[NDArray[np.float64], NDAr
     return bottom, top
 
 
+def grid_rows(
+    low: NDArray[np.float32], high: NDArray[np.float32], scheme: Scheme
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """:func:`scale_and_zero_point` for one range per row, float32 (n,), finite and ordered."""
+    if native.available() and not (scheme.symmetric and scheme.bits == 1):
+        return native.grid_rows(low, high, scheme.qmin, scheme.qmax, scheme.symmetric)
+    return scale_and_zero_point(low, high, scheme)
+
+
 def quantize(
     x: NDArray[np.float32], scale: NDArray[np.float32], zero_point: NDArray[Any], scheme: Scheme
 ) -> NDArray[Any]:

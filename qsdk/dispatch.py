@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import attrs
@@ -36,13 +37,15 @@ def kernels(of: Registry = registry) -> list[Candidate]:
     return sorted(found, key=lambda c: (-c.kernel.priority, c.kernel.name))
 
 
-def candidates(operation: Operation, of: Registry = registry) -> list[Candidate]:
-    """Every kernel of this kind of operation, best first, with what speaks against it."""
-    return [
-        attrs.evolve(c, reason=c.kernel.refusal(operation) or c.reason)
-        for c in kernels(of)
-        if c.kernel.operation == operation.name
-    ]
+def candidates(operation: Operation, of: Registry = registry) -> Iterator[Candidate]:
+    """Every kernel of this kind of operation, best first, with what speaks against it.
+
+    One at a time, because a kernel may have to look at the weight to say so.
+    """
+    for candidate in kernels(of):
+        if candidate.kernel.operation == operation.name:
+            reason = candidate.reason or candidate.kernel.refusal(operation)
+            yield attrs.evolve(candidate, reason=reason)
 
 
 def choose(operation: Operation, kernel: str | None = None, of: Registry = registry) -> Kernel:
@@ -52,11 +55,12 @@ def choose(operation: Operation, kernel: str | None = None, of: Registry = regis
     """
     if kernel is not None:
         return _asked_for(operation, kernel, of)
-    found = candidates(operation, of)
-    for candidate in found:
+    found = []
+    for candidate in candidates(operation, of):
         if candidate.can_run:
             return candidate.kernel
-    reasons = "; ".join(f"{c.kernel.name}: {c.reason}" for c in found)
+        found.append(f"{candidate.kernel.name}: {candidate.reason}")
+    reasons = "; ".join(found)
     raise KernelError(f"no kernel can run {operation}: {reasons or 'none is registered'}")
 
 
@@ -64,9 +68,9 @@ def _asked_for(operation: Operation, name: str, of: Registry) -> Kernel:
     entry = of.find(name if ":" in name else f"kernel:{name}")
     kernel: Any = entry.target()
     reason = (
-        kernel.refusal(operation)
-        or quarantine.reason(entry.full_name, entry.version)
+        quarantine.reason(entry.full_name, entry.version)
         or kernel.unavailable()
+        or kernel.refusal(operation)
     )
     if reason:
         raise KernelError(f"kernel {entry.name} cannot run {operation}: {reason}")

@@ -7,7 +7,6 @@ some runtimes have, stands beside it for comparison.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -85,11 +84,12 @@ def requantize_twice(
 def clip_codes(
     clip: tuple[float, float], scale: float, zero_point: int, qmin: int, qmax: int
 ) -> tuple[int, int]:
-    """The codes between which a result clipped to ``clip``, in real units, lies."""
+    """The codes between which a result clipped to ``clip``, in real units, lies.
 
-    def code(value: float, endless: int) -> int:
-        if math.isinf(value):
-            return endless if (value < 0) == (endless == qmin) else qmin + qmax - endless
-        return int(np.clip(np.rint(value / scale) + zero_point, qmin, qmax))
-
-    return code(clip[0], qmin), code(clip[1], qmax)
+    >>> clip_codes((0.0, float("inf")), 0.5, 3, -128, 127)
+    (3, 127)
+    """
+    with np.errstate(over="ignore"):  # far outside the grid, as infinity is
+        steps = np.rint(np.asarray(clip, np.float64) / scale)
+    low, high = np.clip(steps + zero_point, qmin, qmax)
+    return int(low), int(high)

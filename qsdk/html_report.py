@@ -5,7 +5,6 @@ Pictures are SVG made by matplotlib, the extra ``report``.
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import os
@@ -15,9 +14,10 @@ from html import escape
 from importlib.util import find_spec
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qsdk.errors import MissingExtraError, OptionError
+from qsdk.html_page import items, page, svg, table
 from qsdk.report import LayerReport, Report
 
 if TYPE_CHECKING:
@@ -67,19 +67,19 @@ def write_report(
 
 def render(report: Report, histograms: Mapping[str, Histogram], command: str) -> str:
     """The page."""
-    return Template(_PAGE).substitute(
-        title=escape(f"{report.source} to {report.output}"),
-        facts=_table([], _facts(report)),
+    body = Template(_BODY).substitute(
+        facts=table([], _facts(report)),
         worst=escape(", ".join(f"{x.name} ({_decibels(x.sqnr_db)} dB)" for x in report.worst)),
-        sqnr=_svg(_sqnr_figure(report.layers, {x.name for x in report.worst})),
-        histograms=_svg(_code_figure(histograms)) if histograms else f"<p>{NO_HISTOGRAMS}</p>",
-        layers=_table(_HEADS, [_cells(layer) for layer in report.layers]),
-        kept=_list(f"{name}: {reason}" for name, reason in report.kept.items()),
-        notes=_list(report.notes),
+        sqnr=svg(_sqnr_figure(report.layers, {x.name for x in report.worst})),
+        histograms=svg(_code_figure(histograms)) if histograms else f"<p>{NO_HISTOGRAMS}</p>",
+        layers=table(_HEADS, [_cells(layer) for layer in report.layers]),
+        kept=items(f"{name}: {reason}" for name, reason in report.kept.items()),
+        notes=items(report.notes),
         settings=escape(json.dumps(report.recipe, indent=2)),
-        versions=_table([], _versions(report)),
+        versions=table([], _versions(report)),
         command=escape(command),
     )
+    return page(f"{report.source} to {report.output}", body)
 
 
 def _facts(report: Report) -> list[tuple[str, ...]]:
@@ -95,16 +95,17 @@ def _facts(report: Report) -> list[tuple[str, ...]]:
 
 
 def _versions(report: Report) -> list[tuple[str, ...]]:
-    from importlib.metadata import version
+    import numpy as np
 
+    import qsdk
     from qsdk.registry import registry
 
     methods = sorted({layer.method for layer in report.layers})
     found = [(name, registry.find(f"quantizer:{name}").origin) for name in methods]
     return [
-        ("qsdk", version("qsdk")),
+        ("qsdk", qsdk.__version__),
         *found,
-        ("numpy", version("numpy")),
+        ("numpy", np.__version__),
         ("Python", platform.python_version()),
         ("platform", platform.platform()),
     ]
@@ -129,19 +130,6 @@ def _cells(layer: LayerReport) -> tuple[str, ...]:
 
 def _decibels(value: float) -> str:
     return "exact" if value == math.inf else f"{value:.2f}"
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{escape(text)}</th>" for text in heads)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(text)}</td>" for text in row) + "</tr>\n" for row in rows
-    )
-    return f"<table>{f'<tr>{head}</tr>' if heads else ''}\n{body}</table>"
-
-
-def _list(lines: Any) -> str:
-    items = "".join(f"<li>{escape(line)}</li>\n" for line in lines)
-    return f"<ul>\n{items}</ul>" if items else "<p>None.</p>"
 
 
 def _sqnr_figure(layers: Sequence[LayerReport], worst: set[str]) -> Figure:
@@ -194,40 +182,7 @@ def _short(name: str, most: int = 40) -> str:
     return name if len(name) <= most else "..." + name[3 - most :]
 
 
-def _svg(figure: Figure) -> str:
-    """The picture as an element of the page, the same for the same numbers."""
-    import matplotlib
-
-    file = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "qsdk"}):
-        figure.savefig(file, format="svg", metadata={"Date": None})
-    text = file.getvalue()
-    return text[text.index("<svg") :]
-
-
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>qsdk: $title</title>
-<style>
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 62em; margin: 2em auto;
-       padding: 0 1em; }
-h1 { font-size: 1.6em; overflow-wrap: anywhere; }
-h2 { font-size: 1.2em; margin-top: 2em; border-bottom: 1px solid #ccc; }
-table { border-collapse: collapse; font-size: 0.9em; }
-th { text-align: left; background: #f0f2f5; }
-td, th { padding: 0.2em 0.8em 0.2em 0; border-bottom: 1px solid #e5e5e5; vertical-align: top;
-         overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
-th:first-child, td:first-child { padding-left: 0.4em; }
-pre { background: #f0f2f5; padding: 0.8em; white-space: pre-wrap; overflow-wrap: anywhere; }
-svg { max-width: 100%; height: auto; }
-</style>
-</head>
-<body>
-<h1>$title</h1>
-$facts
+_BODY = """$facts
 <p>Lowest SQNR, red below: <strong>$worst</strong></p>
 <h2>SQNR per layer</h2>
 $sqnr
@@ -245,7 +200,4 @@ $notes
 <pre>$settings</pre>
 $versions
 <h2>To run it again</h2>
-<pre>$command</pre>
-</body>
-</html>
-"""
+<pre>$command</pre>"""

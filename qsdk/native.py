@@ -1,8 +1,9 @@
 """The one door to C for qsdk and its built-ins: checks dtype, shape, contiguity.
 
-What each function computes is stated, to the bit, in ``native/qsdk_native.h``. Values are not
-checked: the caller sees to it that arrays are finite, scales positive, zero points on the grid.
-``QSDK_DISABLE_NATIVE=1`` switches C off, at any time.
+What each function computes is stated, to the bit, in ``native/qsdk_native.h``; which instruction
+set computes it makes no difference but the time. Values are not checked: the caller sees to it
+that arrays are finite, scales positive, zero points on the grid.
+``QSDK_DISABLE_NATIVE=1`` switches C off, at any time, and ``QSDK_DISABLE_CPU_FEATURES`` a set.
 """
 
 from __future__ import annotations
@@ -19,12 +20,15 @@ from qsdk.errors import NativeError
 
 Codes = NDArray[np.int8] | NDArray[np.uint8]
 
+_INT8, _UINT8, _UINT32 = np.dtype(np.int8), np.dtype(np.uint8), np.dtype(np.uint32)
+_INT32, _INT64, _FLOAT32 = np.dtype(np.int32), np.dtype(np.int64), np.dtype(np.float32)
 _C_TYPES = {
-    np.dtype(np.int8): "uint8_t[]",  # C stores the low byte of a code
-    np.dtype(np.uint8): "uint8_t[]",
-    np.dtype(np.int32): "int32_t[]",
-    np.dtype(np.int64): "int64_t[]",
-    np.dtype(np.float32): "float[]",
+    _INT8: "uint8_t[]",  # C stores the low byte of a code
+    _UINT8: "uint8_t[]",
+    _INT32: "int32_t[]",
+    _UINT32: "uint32_t[]",
+    _INT64: "int64_t[]",
+    _FLOAT32: "float[]",
 }
 
 
@@ -58,6 +62,16 @@ def cpu_features() -> list[str]:
     return [name for bit, name in enumerate(names) if mask >> bit & 1]
 
 
+def array_sets() -> dict[str, frozenset[str]]:
+    """The sets of functions that this build has, the fastest first, and the features each needs."""
+    return {name: features for name, features, _ in _sets(_native())}
+
+
+def array_set() -> str:
+    """Which of them the functions below call: the first whose features may all be used."""
+    return str(_native().ffi.string(_arrays().name).decode())
+
+
 def pack(codes: Codes, bits: int) -> NDArray[np.uint8]:
     """The low ``bits`` of every code as a little-endian bit stream, like ONNX INT4 and INT2.
 
@@ -65,11 +79,16 @@ def pack(codes: Codes, bits: int) -> NDArray[np.uint8]:
     bits : 1 to 8
     Returns uint8, (ceil(count * bits / 8),); the bits left over in the last byte are 0.
     """
-    _check("codes", codes, (np.int8, np.uint8), "count")
+    return pack_above(codes, bits, 0)[0]
+
+
+def pack_above(codes: Codes, bits: int, qmin: int) -> tuple[NDArray[np.uint8], int]:
+    """:func:`pack`, and how far above ``qmin`` codes reach: to 255 where one is below it."""
+    _check("codes", codes, (_INT8, _UINT8), "count")
     _check_bits(bits)
     packed = np.empty((codes.size * bits + 7) // 8, np.uint8)
-    _native().lib.qsdk_pack_portable(_pointer(codes), codes.size, bits, _pointer(packed))
-    return packed
+    reach = _arrays().pack(_pointer(codes), codes.size, bits, qmin & 255, _pointer(packed))
+    return packed, reach
 
 
 def unpack(packed: NDArray[np.uint8], count: int, bits: int, signed: bool) -> Codes:
@@ -79,7 +98,7 @@ def unpack(packed: NDArray[np.uint8], count: int, bits: int, signed: bool) -> Co
     Returns int8 if ``signed`` else uint8, (count,).
     Raises NativeError when ``packed`` is too short for ``count`` codes.
     """
-    _check("packed", packed, (np.uint8,), "nbytes")
+    _check("packed", packed, (_UINT8,), "nbytes")
     _check_bits(bits)
     most = packed.size * 8 // bits
     if not 0 <= count <= most:
@@ -87,10 +106,40 @@ def unpack(packed: NDArray[np.uint8], count: int, bits: int, signed: bool) -> Co
             f"count is {count}; {packed.size} packed bytes hold 0 to {most} codes of {bits} bits"
         )
     codes = _empty_codes(count, signed)
-    _native().lib.qsdk_unpack_portable(
-        _pointer(packed), packed.size, count, bits, signed, _pointer(codes)
-    )
+    _arrays().unpack(_pointer(packed), packed.size, count, bits, signed, _pointer(codes))
     return codes
+
+
+def range_rows(
+    rows: NDArray[np.float32],
+) -> tuple[NDArray[np.float32], NDArray[np.float32], bool]:
+    """The least and the greatest value of each row, and whether all values are finite.
+
+    rows : float32, (rows, length); of no length: the ends are infinity and minus infinity
+    Returns two float32 (rows,). In a row with NaN they may be any two of its other values.
+    """
+    _check("rows", rows, (_FLOAT32,), "rows", "length")
+    low, high = np.empty(len(rows), np.float32), np.empty(len(rows), np.float32)
+    finite = _arrays().range_rows(_pointer(rows), *rows.shape, _pointer(low), _pointer(high))
+    return low, high, bool(finite)
+
+
+def grid_rows(
+    low: NDArray[np.float32],
+    high: NDArray[np.float32],
+    qmin: int,
+    qmax: int,
+    symmetric: bool,
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """``scale_and_zero_point`` of ranges ``low`` to ``high``, float32 (rows,), finite."""
+    _check("low", low, (_FLOAT32,), "rows")
+    _check("high", high, (_FLOAT32,), len(low))
+    scale, zero_point = np.empty(len(low), np.float32), np.empty(len(low), np.int32)
+    _native().lib.qsdk_grid_rows_portable(
+        _pointer(low), _pointer(high), len(low), qmin, qmax, symmetric,
+        _pointer(scale), _pointer(zero_point),
+    )  # fmt: skip
+    return scale, zero_point
 
 
 def quantize_rows(
@@ -110,7 +159,7 @@ def quantize_rows(
     """
     _check_rows(rows, scale, zero_point, qmin, qmax)
     codes = _empty_codes(rows.shape, qmin < 0)
-    _native().lib.qsdk_quantize_rows_portable(
+    _arrays().quantize_rows(
         _pointer(rows), *rows.shape, _pointer(scale), _pointer(zero_point), qmin, qmax,
         _pointer(codes),
     )  # fmt: skip
@@ -130,11 +179,38 @@ def squared_error_rows(
     """
     _check_rows(rows, scale, zero_point, qmin, qmax)
     error = np.empty(len(rows), np.int64)
-    _native().lib.qsdk_squared_error_rows_portable(
+    _arrays().squared_error_rows(
         _pointer(rows), *rows.shape, _pointer(scale), _pointer(zero_point), qmin, qmax,
         _pointer(error),
     )  # fmt: skip
     return error
+
+
+MOST_BINS = 2**20  # on each side of zero, that a histogram in C may have
+
+
+def histogram(
+    values: NDArray[np.float32], bins: int, exponent: int, counts: NDArray[np.int64]
+) -> int:
+    """Adds 1 to ``counts[floor(x * bins / 2**exponent) + bins]`` for every value that is not 0.
+
+    values : float32, (n,), every one smaller than ``2**exponent`` in magnitude
+    bins : a power of two from 2 to MOST_BINS
+    counts : int64, (2 * bins,), changed
+    Returns how many values are 0.
+    """
+    _check("values", values, (_FLOAT32,), "n")
+    _check("counts", counts, (_INT64,), 2 * bins)
+    if not 2 <= bins <= MOST_BINS or bins & (bins - 1) or not -149 <= exponent <= 128:
+        raise NativeError(
+            f"bins is {bins} and exponent {exponent}; "
+            f"give a power of two from 2 to {MOST_BINS}, and -149 to 128"
+        )
+    tables = np.empty(4 * (2 * bins + 1), np.uint32)
+    zeros = _arrays().histogram(
+        _pointer(values), values.size, bins, exponent, _pointer(tables), _pointer(counts)
+    )
+    return int(zeros)
 
 
 def squant(
@@ -156,18 +232,54 @@ def squant(
     """
     _check_rows(rows, scale, zero_point, qmin, qmax)
     length = rows.shape[1]
-    if kernel_size < 1 or length % kernel_size or length >= 2**31:
-        raise NativeError(
-            f"rows have {length} values; give kernels of {kernel_size}, fewer than 2**31 in all"
-        )
+    _check_kernels(length, kernel_size)
     codes = _empty_codes(rows.shape, qmin < 0)
     scratch = np.empty(length, np.int32)
-    _native().lib.qsdk_squant_portable(
+    _arrays().squant(
         _pointer(rows), len(rows), length // kernel_size, kernel_size,
         _pointer(scale), _pointer(zero_point), qmin, qmax,
         stage_k, stage_c, _pointer(scratch), _pointer(codes),
     )  # fmt: skip
     return codes
+
+
+def encode_rows(
+    rows: NDArray[np.float32],
+    kernel_size: int,
+    bits: int,
+    qmin: int,
+    qmax: int,
+    *,
+    symmetric: bool,
+    stage_k: bool,
+    stage_c: bool,
+) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.uint8]] | None:
+    """``range_rows``, ``grid_rows``, ``squant`` and ``pack`` in one, which reads memory once.
+
+    Without stages the codes are those of ``quantize_rows``.
+    Returns scale, zero_point and packed codes; None if a value is not finite.
+    """
+    _check("rows", rows, (_FLOAT32,), "rows", "length")
+    _check_grid(qmin, qmax)
+    _check_bits(bits)
+    count, length = rows.shape
+    _check_kernels(length, kernel_size)
+    block = _block(length, bits)
+    scale, zero_point = np.empty(count, np.float32), np.empty(count, np.int32)
+    packed = np.empty((rows.size * bits + 7) // 8, np.uint8)
+    errors, codes = np.empty(length, np.int32), np.empty(block * length, np.uint8)
+    finite = _native().lib.qsdk_encode_rows_portable(
+        _arrays(), _pointer(rows), count, length // kernel_size, kernel_size,
+        bits, qmin, qmax, symmetric, stage_k, stage_c, block, _pointer(errors), _pointer(codes),
+        _pointer(scale), _pointer(zero_point), _pointer(packed),
+    )  # fmt: skip
+    return (scale, zero_point, packed) if finite else None
+
+
+def _block(length: int, bits: int) -> int:
+    """Rows at a time: 256 KB of floats, less than a core's own cache, and whole bytes of codes."""
+    block = min(64, max(1, 2**16 // max(length, 1)))
+    return block if block * length * bits % 8 == 0 else (block + 7) // 8 * 8
 
 
 @functools.cache
@@ -186,6 +298,30 @@ def _native() -> Any:
     return _extension()[0]
 
 
+def _arrays() -> Any:
+    """The functions of the set to use."""
+    return _chosen(_native(), os.environ.get("QSDK_DISABLE_CPU_FEATURES", ""))
+
+
+@functools.cache
+def _chosen(module: Any, disabled: str) -> Any:
+    from qsdk import cpu  # which asks this module for what it finds
+
+    usable = cpu.features()
+    return next(functions for _, features, functions in _sets(module) if features <= usable)
+
+
+@functools.cache
+def _sets(module: Any) -> list[tuple[str, frozenset[str], Any]]:
+    found: list[tuple[str, frozenset[str], Any]] = []
+    while (functions := module.lib.qsdk_arrays(len(found))) != module.ffi.NULL:
+        name, words = (
+            module.ffi.string(text).decode() for text in (functions.name, functions.features)
+        )
+        found.append((name, frozenset(words.split()), functions))
+    return found
+
+
 def _pointer(array: NDArray[Any]) -> Any:
     """Where C finds the data of a checked array; keeps the array alive."""
     return _extension()[0].ffi.from_buffer(_C_TYPES[array.dtype], array)
@@ -195,20 +331,20 @@ def _empty_codes(shape: int | tuple[int, ...], signed: bool) -> Codes:
     return np.empty(shape, np.int8) if signed else np.empty(shape, np.uint8)
 
 
-def _check(name: str, array: object, dtypes: tuple[type, ...], *shape: int | str) -> None:
+def _check(name: str, array: object, dtypes: tuple[np.dtype[Any], ...], *shape: int | str) -> None:
     """Refuse all but a C-contiguous array of ``shape``, where a word stands for any length."""
     given = f"a {type(array).__name__}"
     if isinstance(array, np.ndarray):
         contiguous = array.flags.c_contiguous
-        fits = len(shape) == array.ndim and all(
-            have == want or isinstance(want, str)
-            for have, want in zip(array.shape, shape, strict=True)
-        )
-        if fits and contiguous and array.dtype in dtypes:
-            return
+        if contiguous and array.dtype in dtypes and len(shape) == array.ndim:
+            for have, want in zip(array.shape, shape, strict=True):
+                if have != want and not isinstance(want, str):
+                    break
+            else:
+                return
         layout = "" if contiguous else ", not C-contiguous"
         given = f"{array.dtype} of shape {array.shape}{layout}"
-    names = " or ".join(dtype.__name__ for dtype in dtypes)
+    names = " or ".join(dtype.name for dtype in dtypes)
     lengths = ", ".join(map(str, shape))
     raise NativeError(f"{name} is {given}; give a C-contiguous {names} array of shape [{lengths}]")
 
@@ -221,8 +357,19 @@ def _check_bits(bits: int) -> None:
 def _check_rows(
     rows: NDArray[Any], scale: object, zero_point: object, qmin: int, qmax: int
 ) -> None:
-    _check("rows", rows, (np.float32,), "rows", "length")
-    _check("scale", scale, (np.float32,), len(rows))
-    _check("zero_point", zero_point, (np.int32,), len(rows))
+    _check("rows", rows, (_FLOAT32,), "rows", "length")
+    _check("scale", scale, (_FLOAT32,), len(rows))
+    _check("zero_point", zero_point, (_INT32,), len(rows))
+    _check_grid(qmin, qmax)
+
+
+def _check_kernels(length: int, kernel_size: int) -> None:
+    if kernel_size < 1 or length % kernel_size or length >= 2**31:
+        raise NativeError(
+            f"rows have {length} values; give kernels of {kernel_size}, fewer than 2**31 in all"
+        )
+
+
+def _check_grid(qmin: int, qmax: int) -> None:
     if not (-128 <= qmin <= qmax <= 127 or 0 <= qmin <= qmax <= 255):
         raise NativeError(f"the grid is {qmin}..{qmax}; it must lie within -128..127 or 0..255")

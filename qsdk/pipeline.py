@@ -6,7 +6,6 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +13,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+import qsdk
 from qsdk import metrics
 from qsdk.encodings import Encoding
 from qsdk.errors import (
@@ -25,7 +25,8 @@ from qsdk.interfaces import Adapter, Model, Quantizer
 from qsdk.plan import Plan, Task, make_plan
 from qsdk.recipe import Recipe
 from qsdk.registry import registry
-from qsdk.report import SCHEMA_VERSION, LayerReport, Report
+from qsdk.report import LayerReport, Report
+from qsdk.storage import container
 
 Progress = Callable[[int, int, str], None]
 T = TypeVar("T", list[Any], dict[str, Any])
@@ -74,6 +75,7 @@ class Run:
         self._quantizers = _copy_of(noted.get("quantizers"), list)
         self._layers = _copy_of(noted.get("layers"), dict)
         self._progress = progress or (lambda done, total, name: None)
+        self._version = qsdk.__version__  # now: an installation may be replaced meanwhile
         self._start = time.perf_counter()
 
     def encodings(self) -> Iterator[tuple[str, Encoding]]:
@@ -131,8 +133,8 @@ class Run:
     def metadata(self) -> dict[str, Any]:
         """What the written file says of its making: the same for the same input and options."""
         return {
-            "schema_version": SCHEMA_VERSION,
-            "qsdk_version": version("qsdk"),
+            "schema_version": container.SCHEMA_VERSION,
+            "qsdk_version": self._version,
             "recipe": self.recipe.to_dict(),
             "quantizers": self._quantizers,
             "layers": self._layers,

@@ -64,6 +64,7 @@ def make_plan(model: Model, recipe: Recipe, output: Path | None = None) -> Plan:
     problems += grouped(refused)
     if output is not None:
         problems += _output_problems(model, output)
+        problems += model.obstacles([task.layer.name for task in work])
     if problems:
         raise PreflightError(problems)
     if not work:

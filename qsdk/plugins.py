@@ -6,11 +6,9 @@ is ours: guarded, timed, rolled back when it fails. Registering and checking hoo
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import inspect
 import os
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from importlib import metadata
@@ -23,7 +21,8 @@ import pluggy
 from qsdk import hookspecs
 from qsdk.encodings import Encoding
 from qsdk.errors import PluginError, QsdkError
-from qsdk.interfaces import CONTRACT, Adapter, Kernel, Observer, Quantizer
+from qsdk.interfaces import CONTRACT, Adapter, Kernel, Observer, Quantizer, misdeclared
+from qsdk.streams import output_to_stderr
 
 GROUP = "qsdk"
 KINDS: dict[str, type[Any]] = {
@@ -125,7 +124,7 @@ def _load(plugin: Plugin, manager: pluggy.PluginManager) -> None:
     module = None
     try:
         # Whatever a plugin prints must not end up in a document on standard output.
-        with contextlib.redirect_stdout(sys.stderr):
+        with output_to_stderr():
             module = _import(plugin.value)
             if not manager.is_registered(module):  # it may have an entry point for each name
                 manager.register(module, name=plugin.full_name)
@@ -197,3 +196,5 @@ def _check(kind: str, target: Any) -> None:
         raise PluginError(f"{target.__name__} does not define {missing}")
     if kind == "quantizer" and not hasattr(target, "capabilities"):
         raise PluginError(f"{target.__name__} does not declare its capabilities")
+    if kind == "kernel" and (fault := misdeclared(target)):
+        raise PluginError(fault)

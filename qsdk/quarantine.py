@@ -10,8 +10,10 @@ import functools
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from qsdk import cpu
 
@@ -35,13 +37,48 @@ def machine() -> str:
 
 def reason(full_name: str, version: str) -> str:
     """Why this version of a kernel is not to run on this machine; empty when it may."""
-    file = path()
+    found = _read_now(path()).get(machine(), {}).get(f"{full_name} {version}", "")
+    return f"in quarantine, because `qsdk doctor` found: {found}" if found else ""
+
+
+def note(findings: Mapping[tuple[str, str], str]) -> bool:
+    """Write down what was found of kernels on this machine; what others hold stays as it is.
+
+    findings : (full name, version) -> what is wrong; empty for a kernel that is sound, which
+        takes it out of quarantine
+    Returns whether the file had to be changed. Raises OSError where it cannot be.
+    """
+    file, here = path(), machine()
+    document = {key: dict(held) for key, held in _read_now(file).items()}
+    before = document.get(here, {})
+    found = {" ".join(key): text for key, text in findings.items()}
+    after = {key: text for key, text in {**before, **found}.items() if text}
+    if after == before:
+        return False
+    _write(file, {"machines": {**document, here: after}})
+    return True
+
+
+def _write(file: Path, document: Mapping[str, Any]) -> None:
+    """Whole or not at all: others may be reading."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", dir=file.parent, prefix="quarantine-", delete=False
+    ) as other:
+        name = Path(other.name)
+        try:
+            json.dump(document, other, indent=2)
+        except BaseException:
+            name.unlink()
+            raise
+    name.replace(file)
+
+
+def _read_now(file: Path) -> Mapping[str, Mapping[str, str]]:
     try:
-        stamp = file.stat().st_mtime_ns
+        return _read(file, file.stat().st_mtime_ns)
     except OSError:
-        return ""
-    found = _read(file, stamp).get(machine(), {}).get(f"{full_name} {version}", "")
-    return f"in quarantine since `qsdk doctor` found: {found}" if found else ""
+        return {}
 
 
 @functools.lru_cache(maxsize=4)

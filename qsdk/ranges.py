@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from qsdk import native
 from qsdk.affine import scale_and_zero_point, squared_error_rows
 from qsdk.errors import OptionError, did_you_mean
 from qsdk.scheme import Scheme
@@ -25,9 +26,18 @@ SHRINK = np.linspace(1.0, 0.3, 36)  # factors that the MSE search tries on an en
 PASSES = 2  # times that each end is searched while the other is held
 
 
+def extremes(rows: Rows) -> tuple[NDArray[np.float32], NDArray[np.float32], bool]:
+    """The least and the greatest value of each row, and whether all values are finite."""
+    if native.available():
+        return native.range_rows(np.ascontiguousarray(rows))
+    low, high = rows.min(axis=1, initial=np.inf), rows.max(axis=1, initial=-np.inf)
+    return low, high, bool(np.isfinite(rows).all())
+
+
 def minmax(rows: Rows, scheme: Scheme) -> Range:
     """From the lowest to the highest value of the row."""
-    return rows.min(axis=1, initial=0), rows.max(axis=1, initial=0)
+    low, high, _ = extremes(rows)
+    return np.minimum(low, 0), np.maximum(high, 0)
 
 
 def absmax(rows: Rows, scheme: Scheme) -> Range:

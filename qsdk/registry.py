@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
 
+from qsdk.encodings import Encoding
 from qsdk.errors import ConflictError, OptionError, QsdkError, UnknownNameError, did_you_mean
 from qsdk.interfaces import Quantizer
 from qsdk.plugins import KINDS, Entry, Plugin, find_plugins, load, new_manager
@@ -15,6 +17,7 @@ from qsdk.scheme import SCHEME_WORDS, Scheme
 
 # Names that people ask for and that come with something not installed here.
 KNOWN_ELSEWHERE: dict[str, str] = {}
+ORIGIN = re.compile(r"[A-Za-z0-9][\w.-]{0,63} [0-9][\w.+!]{0,31}", re.ASCII)  # name and version
 
 
 class Registry:
@@ -67,6 +70,24 @@ class Registry:
             raise UnknownNameError(self._unknown(kind, short, name))
         return _only(found, short)
 
+    def encoding(self, name: str, noted: Mapping[str, Any]) -> type[Encoding]:
+        """The class of an encoding that stands in a file; ``noted`` is that file's metadata.
+
+        Raises UnknownNameError, which names what is to be installed as far as the file tells.
+        """
+        try:
+            target: type[Encoding] = self.get(f"encoding:{name}")
+        except UnknownNameError as error:
+            here = {f"{plugin.distribution} {plugin.version}" for plugin in self.plugins}
+            absent = [origin for origin in _origins(noted) if origin not in here]
+            if not absent:
+                raise
+            pins = " ".join(f"'{origin.replace(' ', '==')}'" for origin in absent)
+            raise UnknownNameError(
+                f"{error}, by its own account {' and '.join(absent)}: pip install {pins}"
+            ) from None
+        return target
+
     def entries(self, kind: str | None = None) -> list[Entry]:
         """All that loads, sorted by kind and name; broken plugins are in ``plugins``."""
         if kind is not None and kind not in KINDS:
@@ -107,6 +128,17 @@ def _split(name: str) -> tuple[str | None, str | None, str]:
         case [distribution, kind, short]:
             return distribution, kind, short
     raise UnknownNameError(f"{name!r} has too many parts; write [distribution:][kind:]name")
+
+
+def _origins(noted: Mapping[str, Any]) -> list[str]:
+    """Distributions, with their versions, whose quantizers a file says that it was made with.
+
+    A file may say anything: what is no name and version, and so no word for pip, is left out.
+    """
+    made = noted.get("quantizers")
+    rows = [row for row in made if isinstance(row, Mapping)] if isinstance(made, list) else []
+    origins = dict.fromkeys(str(row.get("origin")) for row in rows)
+    return [origin for origin in origins if ORIGIN.fullmatch(origin)]
 
 
 def _once(entries: Iterable[Entry]) -> list[Entry]:
@@ -179,7 +211,8 @@ def default_scheme(target: type[Quantizer]) -> Scheme:
 registry = Registry()
 
 # ``qsdk.registry`` is this module, so that it can be imported and asked alike.
-get, find, entries, conflicts = registry.get, registry.find, registry.entries, registry.conflicts
+get, find, encoding = registry.get, registry.find, registry.encoding
+entries, conflicts = registry.entries, registry.conflicts
 
 
 def plugins() -> Sequence[Plugin]:

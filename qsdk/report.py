@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 1  # of a report as a document
 
 
 @attrs.frozen(kw_only=True)

@@ -137,6 +137,26 @@ class Slices:
 
     scheme: Scheme
     shape: tuple[int, ...]
+    _axis: int = attrs.field(init=False, eq=False, repr=False)
+    channels_first: tuple[int, ...] = attrs.field(init=False, eq=False, repr=False)
+    _length: int = attrs.field(init=False, eq=False, repr=False)
+
+    @_axis.default
+    def _whole_axis(self) -> int:
+        # One scale for all needs no channels, but some quantizers want to know them.
+        return self.scheme.axis % len(self.shape) if self._has_axis else 0
+
+    @channels_first.default
+    def _channels_first(self) -> tuple[int, ...]:
+        """``shape`` with the channel axis moved to the front; never zero-dimensional."""
+        if not self.shape:
+            return (1,)
+        axis = self._axis
+        return (self.shape[axis], *self.shape[:axis], *self.shape[axis + 1 :])
+
+    @_length.default
+    def _row_length(self) -> int:
+        return math.prod(self.channels_first[1:])
 
     def __attrs_post_init__(self) -> None:
         if self.scheme.granularity is not Granularity.PER_TENSOR and not self._has_axis:
@@ -146,12 +166,9 @@ class Slices:
             )
 
     @property
-    def channels_first(self) -> tuple[int, ...]:
-        """``shape`` with the channel axis moved to the front; never zero-dimensional."""
-        if not self.shape:
-            return (1,)
-        axis = self._axis
-        return (self.shape[axis], *self.shape[:axis], *self.shape[axis + 1 :])
+    def in_order(self) -> bool:
+        """True when the rows one after the other are the array in C order."""
+        return self._axis == 0
 
     @property
     def params_shape(self) -> tuple[int, ...]:
@@ -181,8 +198,11 @@ class Slices:
     def join(self, rows: Sequence[NDArray[Any]]) -> NDArray[Any]:
         """The inverse of :meth:`split`."""
         channels = self.channels_first[0]
-        matrix = np.concatenate([part.reshape(channels, -1) for part in rows], axis=1)
+        parts = [part.reshape(channels, -1) for part in rows]
+        matrix = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
         array = matrix.reshape(self.channels_first)
+        if self.in_order:
+            return array.reshape(self.shape)
         return np.ascontiguousarray(np.moveaxis(array, 0, self._axis)).reshape(self.shape)
 
     def join_params(self, params: Sequence[NDArray[Any]]) -> NDArray[Any]:
@@ -191,7 +211,8 @@ class Slices:
             return params[0][:1].reshape(())
         channels = self.channels_first[0]
         columns = [part.reshape(channels, -1) for part in params]
-        joined: NDArray[Any] = np.concatenate(columns, axis=1).reshape(self.params_shape)
+        whole = columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
+        joined: NDArray[Any] = whole.reshape(self.params_shape)
         return joined
 
     def expand(self, params: NDArray[Any]) -> NDArray[Any]:
@@ -207,15 +228,6 @@ class Slices:
     @property
     def _has_axis(self) -> bool:
         return -len(self.shape) <= self.scheme.axis < len(self.shape)
-
-    @property
-    def _axis(self) -> int:
-        # One scale for all needs no channels, but some quantizers want to know them.
-        return self.scheme.axis % len(self.shape) if self._has_axis else 0
-
-    @property
-    def _length(self) -> int:
-        return math.prod(self.channels_first[1:])
 
     @property
     def _group(self) -> int:

@@ -20,6 +20,14 @@ settings.register_profile("thorough", deadline=None, max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_the_tests(tmp_path_factory):
+    """What qsdk notes of this machine goes into a folder of the tests, never into the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("QSDK_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 def _absent(what: str, switch: str) -> None:
     if os.environ.get(switch) == "1":
         pytest.fail(f"{what}, and {switch}=1 asks for it")

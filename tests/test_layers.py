@@ -15,14 +15,14 @@ PLUGINS = ROOT / "plugins" / "qsdk_plugins"
 
 # Lowest first. A new module joins the layer that its imports allow.
 LAYERS = [
-    {"errors", "native", "cpu"},
+    {"errors", "native", "cpu", "streams"},
     {"scheme"},
     {"affine", "ranges", "fixed_point"},
     {"encodings", "metrics"},
     {"interfaces", "hookspecs"},
     {"plugins", "registry", "quarantine", "dispatch", "operations"},
     {"recipe", "report", "storage", "plan", "pipeline"},
-    {"testing", "cli", "html_report", "demo", "__main__"},
+    {"testing", "bench", "cli", "html_report", "html_page", "demo", "__main__"},
 ]
 LEVEL = {module: i for i, layer in enumerate(LAYERS) for module in layer}
 

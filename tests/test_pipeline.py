@@ -153,6 +153,26 @@ def test_the_file_says_how_it_was_made(source, output):
     assert "conv.bias" not in noted["layers"]
 
 
+def test_the_schema_version_of_a_file_is_that_of_files(source, tmp_path, monkeypatch):
+    pytest.importorskip("onnx", reason="the extra onnx is not installed")
+    monkeypatch.setattr("qsdk.storage.container.SCHEMA_VERSION", 7)
+    example = registry.find("adapter:onnx").target.example(tmp_path)
+    for model in (source, example):
+        result = qsdk.quantize_model(model, "rtn")
+        assert result.model.metadata["schema_version"] == 7
+        assert result.report.to_dict()["schema_version"] == 1
+
+
+def test_a_qsdk_that_is_replaced_during_the_work_does_not_spoil_it(source, output, monkeypatch):
+    def replaced(done, total, name):
+        monkeypatch.setattr("importlib.metadata.distribution", None)
+
+    monkeypatch.delitem(vars(qsdk), "__version__", raising=False)
+    expected = qsdk.__version__
+    qsdk.quantize_file(source, output, "rtn", progress=replaced)
+    assert Container(output).metadata["qsdk_version"] == expected
+
+
 def test_bfloat16_weights_are_quantized(tmp_path, output):
     weight = some_tensors()["fc.weight"].astype(ml_dtypes.bfloat16)
     source = save(tmp_path / "in.safetensors", {"w": weight})
@@ -415,15 +435,30 @@ def test_the_output_may_take_the_place_of_the_source(source):
 def test_names_that_collide_with_the_parts_of_a_layer_are_refused(tmp_path, output):
     weight = some_tensors()["fc.weight"]
     source = save(tmp_path / "in.safetensors", {"w": weight, "w:scale": np.ones(3, np.float32)})
-    with pytest.raises(QsdkError, match="two tensors would be named 'w:scale'"):
+    with pytest.raises(PreflightError, match=r"'w:scale' is named like a part of .* 'w'; rename"):
         qsdk.quantize_file(source, output, "rtn")
+    assert not output.exists()
+    result = qsdk.quantize_model(source, "rtn")
+    with pytest.raises(QsdkError, match="two tensors would be named 'w:scale'"):
+        result.model.save(output)
     assert not output.exists()
 
 
-def test_arrays_that_the_file_cannot_hold_are_an_error_of_ours(output, tmp_path):
+def test_a_colon_in_a_name_is_no_collision(tmp_path, output):
+    weight = some_tensors()["fc.weight"]
+    names = ("w:0", "v:0", "a:b:c", "a", ":")
+    source = save(tmp_path / "in.safetensors", dict.fromkeys(names, weight))
+    qsdk.quantize_file(source, output, Recipe(method="rtn", include=("w:0", "v:0", "a:b:c")))
+    qsdk.quantize_file(source, output, "rtn")
+    assert set(Container(output)) == set(names)
+
+
+def test_arrays_that_the_file_cannot_hold_are_found_before_any_work(output, tmp_path):
     np.savez(tmp_path / "in.npz", w=some_tensors()["fc.weight"], names=np.array(["a", "b"]))
-    with pytest.raises(QsdkError, match="'names' is <U1, which safetensors cannot hold"):
+    with pytest.raises(PreflightError, match="'names' is <U1, which safetensors cannot hold"):
         qsdk.quantize_file(tmp_path / "in.npz", output, "rtn")
+    with pytest.raises(QsdkError, match="'names' is <U1, which safetensors cannot hold"):
+        qsdk.quantize_model(tmp_path / "in.npz", "rtn").model.save(output)
     assert not output.exists()
 
 

@@ -710,6 +710,47 @@ def test_a_container_that_was_tampered_with_is_refused_by_name(tmp_path, case):
         qsdk.load(path)
 
 
+def test_an_encoding_that_is_not_installed_is_refused_with_the_package_to_install(tmp_path):
+    path = tmp_path / "a.safetensors"
+    container_file(path)
+    edit_document(path, put("encodings", "w", "encoding", value="foreign"))
+    made = [{"origin": o} for o in (f"qsdk {qsdk.__version__}", "acme-nets 2.1", "acme-nets 2.1")]
+    edit_document(path, put("quantizers", value=made))
+    with pytest.raises(FileRefusedError) as caught:
+        Container(path)["w"]
+    assert "'w': no encoding named 'foreign'" in str(caught.value)
+    assert str(caught.value).endswith(
+        "; install the package that the file was made with, by its own account acme-nets 2.1: "
+        "pip install 'acme-nets==2.1'"
+    )
+
+
+SAID = {
+    "nothing": None,
+    "a number": 3,
+    "texts": ["acme 1.0"],
+    "no origin": [{}],
+    "an origin that is a list": [{"origin": ["acme 1.0"]}],
+    "an option of pip": [{"origin": "--index-url=x 1.0"}],
+    "a command": [{"origin": "acme 1.0'; rm"}],
+    "an address": [{"origin": "acme@http://x 1.0"}],
+    "an escape": [{"origin": "acme\x1b[31m 1.0"}],
+}
+
+
+@pytest.mark.parametrize("case", SAID)
+def test_what_a_file_says_of_its_making_never_becomes_a_word_for_pip_unless_it_can_be(
+    tmp_path, case
+):
+    path = tmp_path / "a.safetensors"
+    container_file(path)
+    edit_document(path, put("encodings", "w", "encoding", value="foreign"))
+    edit_document(path, put("quantizers", value=SAID[case]))
+    with pytest.raises(FileRefusedError) as caught:
+        Container(path)["w"]
+    assert str(caught.value).endswith("; install the package that the file was made with")
+
+
 def test_arrays_that_do_not_fit_their_encoding_are_refused(tmp_path):
     path = tmp_path / "a.safetensors"
     container_file(path)

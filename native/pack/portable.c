@@ -31,11 +31,17 @@ static inline void unpack_group_portable(const uint8_t *packed, size_t n, int bi
     }
 }
 
-void qsdk_pack_portable(const uint8_t *codes, size_t n, int bits, uint8_t *packed)
+uint8_t qsdk_pack_portable(const uint8_t *codes, size_t n, int bits, uint8_t qmin, uint8_t *packed)
 {
+    uint8_t reach = 0;
+    for (size_t i = 0; i < n; i++) {
+        const uint8_t above = (uint8_t)(codes[i] - qmin);
+        reach = above > reach ? above : reach;
+    }
     for (; n >= 8; n -= 8, codes += 8, packed += bits)
         pack_group_portable(codes, 8, bits, packed);
     pack_group_portable(codes, n, bits, packed);
+    return reach;
 }
 
 int qsdk_unpack_portable(const uint8_t *packed, size_t packed_bytes, size_t n, int bits,

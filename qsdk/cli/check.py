@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,12 +29,13 @@ def command(output: Output, name: str | None, save: Path | None) -> int:
     Exit status 0 when it does, 1 when a check fails.
     """
     from qsdk.registry import registry
+    from qsdk.streams import output_to_stderr
     from qsdk.testing import KIT_VERSION, check_plugin
 
     entries = [registry.find(name)] if name else registry.entries()
     results = []
     # Whatever a plugin prints must not end up in a document on standard output.
-    with output.progress("checking") as advance, contextlib.redirect_stdout(sys.stderr):
+    with output.progress("checking") as advance, output_to_stderr():
         for done, entry in enumerate(entries, 1):
             results.append(check_plugin(entry, save_failures=save))
             advance(done, len(entries), entry.full_name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import sys
 from collections.abc import Iterator, Mapping
@@ -12,8 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsdk.errors import DataError, OptionError
+from qsdk.errors import DataError, FileRefusedError, OptionError
 from qsdk.interfaces import Model
+from qsdk.storage import ZippedArrays
+from qsdk.streams import output_to_stderr
 
 Feeds = Mapping[str, NDArray[Any]]
 
@@ -59,14 +60,12 @@ def load_arrays(path: Path) -> Feeds:
     """The arrays of an ``.npz``; of an ``.npy`` the only one, under the name ""."""
     if not path.is_file():
         raise DataError(f"there is no file {str(path)!r}")
+    if path.suffix != ".npy":
+        return {name: array.read() for name, array in ZippedArrays(path).items()}
     try:
-        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return {"": loaded}
-        with loaded:
-            return {name: loaded[name] for name in loaded.files}
-    except Exception as error:  # zipfile, zlib and numpy raise what they like on bad bytes
-        raise DataError(f"{path.name} holds no arrays that can be read: {error}") from None
+        return {"": np.lib.format.open_memmap(path, mode="r")}
+    except Exception as error:  # numpy raises what it likes on bad bytes
+        raise FileRefusedError(f"{path.name} holds no array that can be read: {error}") from None
 
 
 def load_labels(path: Path) -> NDArray[Any]:
@@ -89,14 +88,14 @@ def _from_function(data: str, model: Model) -> Iterator[Feeds]:
         )
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
-    with contextlib.redirect_stdout(sys.stderr):
+    with output_to_stderr():
         try:
             source = getattr(importlib.import_module(module), function)
         except (ImportError, AttributeError) as error:
             raise OptionError(f"--data {data!r}: {error}") from error
         feeds = iter(source())
     while True:
-        with contextlib.redirect_stdout(sys.stderr):
+        with output_to_stderr():
             batch = next(feeds, None)
         if batch is None:
             return

@@ -35,7 +35,7 @@ def command(output: Output, name: str) -> None:
     from qsdk.registry import find
 
     entry = find(name)
-    options = [] if entry.kind in ("encoding", "adapter") else options_of(entry.target)
+    options = [] if entry.kind in ("encoding", "adapter", "kernel") else options_of(entry.target)
     text = (inspect.getdoc(entry.target) or "").partition("\n>>>")[0].rstrip()
     facts = _facts(entry)
     output.document(
@@ -86,9 +86,21 @@ def _facts(entry: Entry) -> dict[str, Any]:
         facts["mergeable"] = bool(target.mergeable)
     if entry.kind == "adapter":
         facts["files"] = list(target.suffixes)
+    if entry.kind == "kernel":
+        facts |= _facts_of_kernel(target)
     if getattr(target, "paper", ""):
         facts["paper"] = target.paper
     return facts
+
+
+def _facts_of_kernel(target: Any) -> dict[str, Any]:
+    """What dispatch reads, and why the kernel cannot run here."""
+    facts: dict[str, Any] = {"operation": target.operation, "encoding": target.encoding}
+    for word in ("bits", "granularity", "activations", "outputs", "features"):
+        facts[word] = sorted(getattr(target, word)) or ["none"]
+    facts |= {"group multiple": target.group_multiple, "priority": target.priority}
+    facts["reference"] = target.reference or "none"
+    return {**facts, "on this machine": target().unavailable() or "runs"}
 
 
 def _example(entry: Entry) -> str:
@@ -99,4 +111,6 @@ def _example(entry: Entry) -> str:
         return f"qsdk quantize net.onnx -o net-int{bits}.onnx --method {entry.name} --bits {bits}"
     if entry.kind == "adapter":
         return f"qsdk inspect model{entry.target.suffixes[0] if entry.target.suffixes else ''}"
+    if entry.kind == "kernel":
+        return f'qsdk.{entry.target.operation}(weight, kernel="{entry.name}")'
     return f'qsdk.registry.get("{entry.kind}:{entry.name}")'

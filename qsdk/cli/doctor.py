@@ -10,7 +10,7 @@ import click
 from qsdk.cli.output import Output
 from qsdk.cli.verb import verb
 
-OK, WARNING, FAILED, BROKEN = "ok", "warning", "failed", "broken"
+OK, WARNING, FAILED, BROKEN, QUARANTINED = "ok", "warning", "failed", "broken", "quarantined"
 TIMEOUT = 10.0  # seconds for the import of one plugin in a process of its own
 
 
@@ -23,10 +23,13 @@ TIMEOUT = 10.0  # seconds for the import of one plugin in a process of its own
     help="What --isolate gives each plugin.  [default: 10]",
 )
 def command(output: Output, isolate: bool, timeout: float | None) -> int:
-    """Check the installation, the C extension, the extras and every plugin.
+    """Check the installation, the C extension, the extras, every plugin and every kernel.
 
-    With --isolate it also survives a plugin whose import ends the process, crashes or hangs,
-    and says which. Exit status 0 when all is well, 5 when a plugin is broken. A missing C
+    Kernels are compared with their reference in a process of their own. One that crashes, hangs
+    or differs is quarantined: it does not run on this machine until a later doctor finds it
+    sound. With --isolate it also survives a plugin whose import ends the process, crashes or hangs,
+    and says which. Exit status 0 when all is well, 5 when a plugin is broken or a
+    kernel quarantined. A missing C
     extension is a warning, unless QSDK_REQUIRE_NATIVE=1.
     """
     from qsdk.cli.environment import environment
@@ -40,13 +43,17 @@ def command(output: Output, isolate: bool, timeout: float | None) -> int:
 
 def _examine(output: Output, limit: float | None) -> int:
     from qsdk.cli.checkup import extras, platform_facts
+    from qsdk.cli.kernel_health import trials
     from qsdk.cli.selftest import self_test
 
     plugins, conflicts = _plugins(limit)
     facts = platform_facts()
     native, self_tested, optional = _native(), self_test(), extras()
     broken = [plugin for plugin in plugins if plugin["health"] == BROKEN]
-    status = 1 if FAILED in (native["health"], self_tested["health"]) else 5 if broken else 0
+    kernels, trouble = trials(plugins)
+    wrong = [kernel["name"] for kernel in kernels if kernel["health"] == QUARANTINED]
+    failed = FAILED in (native["health"], self_tested["health"])
+    status = 1 if failed else 5 if broken or wrong else 0
     output.document(
         {
             "healthy": status == 0,
@@ -57,6 +64,7 @@ def _examine(output: Output, limit: float | None) -> int:
             "isolated": limit is not None,
             "plugins": plugins,
             "conflicts": conflicts,
+            "kernels": kernels,
         }
     )
     for name, value in facts.items():
@@ -83,13 +91,20 @@ def _examine(output: Output, limit: float | None) -> int:
             for p in plugins
         ],
     )
+    output.say()
+    output.table(
+        ["kernel", "health", "reason"],
+        [(kernel["name"], kernel["health"], kernel["reason"]) for kernel in kernels],
+    )
+    if trouble:
+        output.note(trouble)
     names = [f"{plugin['distribution']}:{plugin['name']}" for plugin in broken]
     for name, plugin in zip(names, broken, strict=True):
         output.say(f"\n{name}, from {plugin['module']}:\n{plugin['traceback']}")
     for conflict in conflicts:
         output.say(f"conflict: {conflict}")
     output.say()
-    output.say(_verdict(native, self_tested, names))
+    output.say(_verdict(native, self_tested, names, wrong))
     return status
 
 
@@ -124,7 +139,9 @@ def _native() -> dict[str, str]:
     return {"health": FAILED if required else WARNING, "reason": reason}
 
 
-def _verdict(native: dict[str, str], tested: dict[str, str], broken: list[str]) -> str:
+def _verdict(
+    native: dict[str, str], tested: dict[str, str], broken: list[str], wrong: list[str]
+) -> str:
     troubles = []
     if native["health"] != OK:
         troubles.append("the C extension is not in use")
@@ -132,4 +149,6 @@ def _verdict(native: dict[str, str], tested: dict[str, str], broken: list[str]) 
         troubles.append("the self-test failed")
     if broken:
         troubles.append(f"broken: {', '.join(broken)} (QSDK_DISABLE_PLUGINS turns one off)")
+    if wrong:
+        troubles.append(f"in quarantine, and not used here: {', '.join(wrong)}")
     return "; ".join(troubles) or "all is well"

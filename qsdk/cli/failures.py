@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +10,7 @@ from typing import Any
 
 import click
 
+from qsdk.cli.output import Output
 from qsdk.cli.text import one_line
 from qsdk.errors import PreflightError, QsdkError
 
@@ -46,8 +46,7 @@ def tell(error: BaseException, *, as_json: bool) -> None:
         click.echo(line, err=True)
     if as_json:
         with _a_broken_stdout_ends_quietly():
-            document = {"schema_version": 1, "error": as_dict(error)}
-            click.echo(json.dumps(document, indent=2))
+            Output(as_json=True).document({"error": as_dict(error)})
             sys.stdout.flush()
     elif isinstance(error, OSError):
         with _a_broken_stdout_ends_quietly():

@@ -68,7 +68,7 @@ def _probe(plugin: Plugin, seconds: float) -> dict[str, Any]:
                 stderr=stream,
                 start_new_session=True,
             )
-            ending = _ending(process, seconds)
+            ending = ending_of(process, seconds)
         facts = _read(target)
         if facts is not None and ending == "ended with exit status 0":
             return facts
@@ -80,7 +80,7 @@ def _probe(plugin: Plugin, seconds: float) -> dict[str, Any]:
         }
 
 
-def _ending(process: subprocess.Popen[bytes], seconds: float) -> str:
+def ending_of(process: subprocess.Popen[bytes], seconds: float) -> str:
     """How the process ended, in words; it is over then, and so is what it started."""
     try:
         status = process.wait(seconds)

@@ -22,7 +22,7 @@ def command(output: Output, kind: str | None) -> None:
     entries = registry.entries(kind)
     unhealthy = [p for p in registry.plugins if p.health in ("broken", "disabled")]
     conflicts = {
-        key: [entry.full_name for entry in claims]
+        key: {entry.full_name: entry.version for entry in claims}
         for key, claims in registry.conflicts().items()
         if kind in (None, key[0])
     }
@@ -42,8 +42,8 @@ def command(output: Output, kind: str | None) -> None:
             ],
             "unhealthy": [_as_dict(plugin) for plugin in unhealthy],
             "conflicts": [
-                {"kind": key[0], "name": key[1], "claims": names}
-                for key, names in conflicts.items()
+                {"kind": key[0], "name": key[1], "claims": list(versions), "versions": versions}
+                for key, versions in conflicts.items()
             ],
         }
     )
@@ -52,8 +52,9 @@ def command(output: Output, kind: str | None) -> None:
     output.table(["kind", "name", "distribution", "version", "health"], rows)
     for plugin in unhealthy:
         output.say(f"{plugin.health}: {plugin.full_name}: {plugin.reason}")
-    for (of_kind, name), names in conflicts.items():
-        output.say(f"conflict: {of_kind} {name!r} is claimed by {' and '.join(names)}")
+    for (of_kind, name), versions in conflicts.items():
+        claims = " and ".join(f"{claim} {version}" for claim, version in versions.items())
+        output.say(f"conflict: {of_kind} {name!r} is claimed by {claims}")
 
 
 def _as_dict(plugin: Plugin) -> dict[str, Any]:

@@ -21,7 +21,9 @@ VERBS = {
     "list": ("list_", "Everything registered, with its distribution, version and health."),
     "describe": ("describe", "Options of a quantizer, observer, ...: types, defaults, limits."),
     "check": ("check", "The contract kit: does a plugin keep its promises?"),
-    "doctor": ("doctor", "Health of the installation, the C extension and every plugin."),
+    "cpu": ("cpu", "Features of this CPU, and which kernel would run what, and why."),
+    "doctor": ("doctor", "Health of the installation, the extension, every plugin and kernel."),
+    "bench": ("bench", "Kernels beside numpy and the libraries installed, as ratios."),
     "demo": ("demo", "The main job on a network that ships with qsdk, in seconds."),
 }
 

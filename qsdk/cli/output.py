@@ -14,7 +14,7 @@ import click
 from qsdk.cli.progress import Advance, bar, lines
 from qsdk.cli.text import printable
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 1  # of the documents of verbs; a report brings its own
 
 
 class Output:

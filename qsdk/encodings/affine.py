@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from qsdk.affine import dequantize
 from qsdk.encodings.affine_onnx import DEQUANTIZE_AFFINE
 from qsdk.encodings.base import Arrays, Encoding, OnnxFunction, Values
-from qsdk.encodings.packing import pack, packed_size, unpack
+from qsdk.encodings.packing import pack_on_grid, packed_size, unpack
 from qsdk.errors import EncodingError
 from qsdk.scheme import Scheme, Slices
 
@@ -30,6 +30,20 @@ def _check_on_grid(what: str, numbers: NDArray[Any], scheme: Scheme) -> None:
             f"{what} reach [{numbers.min()}, {numbers.max()}] "
             f"but {scheme} holds [{scheme.qmin}, {scheme.qmax}]"
         )
+
+
+def _packed(codes: NDArray[Any], scheme: Scheme, copy: bool) -> NDArray[np.uint8]:
+    if codes.dtype != scheme.dtype:
+        _check_on_grid("codes", codes, scheme)
+        codes, copy = codes.astype(scheme.dtype), False
+    full = scheme.qmax - scheme.qmin == 255  # every byte is a code
+    if full and not copy and codes.flags.c_contiguous:
+        return codes.reshape(-1).view(np.uint8)
+    packed = pack_on_grid(codes, scheme.bits, scheme.qmin, scheme.qmax)
+    if packed is None:
+        _check_on_grid("codes", codes, scheme)
+        raise AssertionError("codes are on and off the grid")
+    return packed
 
 
 def _flag(word: str, value: Any) -> bool:
@@ -73,19 +87,38 @@ class Affine(Encoding):
         scale: NDArray[np.float32],
         zero_point: NDArray[Any],
         scheme: Scheme,
+        *,
+        copy: bool = True,
     ) -> Self:
-        """Pack ``codes``, one integer per value; everything must lie on the grid of ``scheme``."""
+        """Pack ``codes``, one integer per value; everything must lie on the grid of ``scheme``.
+
+        With ``copy=False`` the encoding may keep ``codes`` of 8 bits as they are: whoever made
+        the array gives it away.
+        """
         zero_point = np.asarray(zero_point)
-        _check_on_grid("codes", codes, scheme)
-        _check_on_grid("zero_points", zero_point, scheme)
+        if zero_point.dtype != scheme.dtype:
+            _check_on_grid("zero_points", zero_point, scheme)
         encoding = cls(
-            pack(codes.astype(scheme.dtype, copy=False), scheme.bits),
+            _packed(codes, scheme, copy),
             np.array(scale, np.float32),
             zero_point.astype(scheme.dtype),
             codes.shape,
             scheme,
         )
         encoding._check(Slices(scheme, codes.shape))
+        return encoding
+
+    @classmethod
+    def from_packed(
+        cls,
+        packed: NDArray[np.uint8],
+        scale: NDArray[np.float32],
+        zero_point: NDArray[Any],
+        slices: Slices,
+    ) -> Self:
+        """Codes that are packed already, and lie on the grid; the encoding keeps the arrays."""
+        encoding = cls(packed, scale, zero_point, slices.shape, slices.scheme)
+        encoding._check(slices)
         return encoding
 
     @property
@@ -151,8 +184,8 @@ class Affine(Encoding):
                     f"{name} of {self.scheme} with shape {self.shape} is {np.dtype(dtype)} "
                     f"{shape}, not {array.dtype} {array.shape}"
                 )
-        sound = np.isfinite(self.scale) & (self.scale > 0)
-        if not sound.all():
+        if self.scale.size and not (self.scale.min() > 0 and self.scale.max() < np.inf):
+            sound = np.isfinite(self.scale) & (self.scale > 0)
             worst = self.scale.flat[int(np.argmin(sound))]
             raise EncodingError(f"a scale is {worst}; scales are finite and above 0")
         _check_on_grid("zero_points", self.zero_point, self.scheme)

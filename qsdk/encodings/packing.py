@@ -37,6 +37,21 @@ def pack(codes: NDArray[Any], bits: int) -> NDArray[np.uint8]:
     return np.packbits(stream, bitorder="little")
 
 
+def pack_on_grid(codes: NDArray[Any], bits: int, qmin: int, qmax: int) -> NDArray[np.uint8] | None:
+    """:func:`pack` of codes that all lie on the grid ``qmin`` to ``qmax``; else None.
+
+    >>> pack_on_grid(np.int8([1, -1, 7]), 4, -8, 6) is None
+    True
+    """
+    if codes.size and native.available():
+        flat = np.ascontiguousarray(codes).reshape(-1)
+        packed, reach = native.pack_above(flat, bits, qmin)
+        return packed if reach <= qmax - qmin else None
+    if codes.size and not (qmin <= codes.min() and codes.max() <= qmax):
+        return None
+    return pack(codes, bits)
+
+
 def unpack(packed: NDArray[np.uint8], count: int, bits: int, *, signed: bool) -> NDArray[Any]:
     """The inverse of :func:`pack`: ``count`` codes, int8 when signed, else uint8."""
     _check_bits(bits)

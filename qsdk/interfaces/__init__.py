@@ -3,12 +3,15 @@
 from qsdk.cpu import most_threads
 from qsdk.interfaces.adapter import Adapter
 from qsdk.interfaces.affine_quantizer import AffineQuantizer
-from qsdk.interfaces.input_codes import InputCodes, code_rows
+from qsdk.interfaces.declaration import misdeclared
+from qsdk.interfaces.ends import Ends
+from qsdk.interfaces.finite import finite_float32
+from qsdk.interfaces.input_codes import InputCodes, code_rows, input_group_size
 from qsdk.interfaces.kernel import Kernel, Prepared
 from qsdk.interfaces.model import Layer, Model
 from qsdk.interfaces.observer import Observer
 from qsdk.interfaces.operation import Activations, Conv, InputForm, Linear, Operation, Output
-from qsdk.interfaces.quantizer import CONTRACT, Capabilities, Quantizer, finite_float32
+from qsdk.interfaces.quantizer import CONTRACT, Capabilities, Quantizer
 
 __all__ = [
     "CONTRACT",
@@ -17,6 +20,7 @@ __all__ = [
     "AffineQuantizer",
     "Capabilities",
     "Conv",
+    "Ends",
     "InputCodes",
     "InputForm",
     "Kernel",
@@ -30,5 +34,7 @@ __all__ = [
     "Quantizer",
     "code_rows",
     "finite_float32",
+    "input_group_size",
+    "misdeclared",
     "most_threads",
 ]

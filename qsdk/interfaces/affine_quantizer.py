@@ -9,12 +9,13 @@ import attrs
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qsdk.affine import scale_and_zero_point
+from qsdk import native
+from qsdk.affine import grid_rows, scale_and_zero_point
 from qsdk.encodings import Affine
 from qsdk.errors import OptionError, did_you_mean
 from qsdk.interfaces.model import Layer
-from qsdk.interfaces.quantizer import Quantizer
-from qsdk.ranges import RANGE_RULES, find_range
+from qsdk.interfaces.quantizer import NotFinite, Quantizer, looks_itself
+from qsdk.ranges import RANGE_RULES, extremes, find_range
 from qsdk.scheme import Granularity, Slices
 
 
@@ -42,6 +43,7 @@ class AffineQuantizer(Quantizer):
         super().__attrs_post_init__()
         scale_and_zero_point(0, 0, self.scheme)  # refuses a scheme without an affine grid
 
+    @looks_itself
     def quantize(self, weight: ArrayLike, *, layer: Layer | None = None) -> Affine:
         floats = np.asarray(weight)
         slices = Slices(self.scheme, floats.shape)
@@ -50,23 +52,71 @@ class AffineQuantizer(Quantizer):
             return Affine.from_codes(
                 floats.astype(self.scheme.dtype), scale, np.zeros_like(scale), self.scheme
             )
+        parts = slices.split(floats)
+        if len(parts) == 1 and slices.in_order and self._all_in_c:
+            return self._encode(parts[0], slices)
         codes, scales, zeros = [], [], []
-        for rows in slices.split(floats):
+        for rows in parts:
             scale, zero_point = self._grid(rows)
             codes.append(self.round(rows, scale, zero_point, slices.kernel_size))
             scales.append(scale)
             zeros.append(zero_point)
         return Affine.from_codes(
-            slices.join(codes), slices.join_params(scales), slices.join_params(zeros), self.scheme
+            slices.join(codes),
+            slices.join_params(scales),
+            slices.join_params(zeros),
+            self.scheme,
+            copy=False,
         )
+
+    @property
+    def _all_in_c(self) -> bool:
+        own_grids = self.scheme.granularity is not Granularity.PER_TENSOR
+        return (
+            self.stages_in_c is not None
+            and self.range_rule == "minmax"
+            and own_grids
+            and native.available()
+        )
+
+    def _encode(self, rows: NDArray[np.float32], slices: Slices) -> Affine:
+        """The same in one pass."""
+        scheme, stages = self.scheme, self.stages_in_c or ""
+        encoded = native.encode_rows(
+            rows,
+            slices.kernel_size,
+            scheme.bits,
+            scheme.qmin,
+            scheme.qmax,
+            symmetric=scheme.symmetric,
+            stage_k="K" in stages,
+            stage_c="C" in stages,
+        )
+        if encoded is None:
+            raise NotFinite
+        scale, zero_point, packed = encoded
+        return Affine.from_packed(
+            packed,
+            slices.join_params([scale]),
+            slices.join_params([zero_point]).astype(scheme.dtype),
+            slices,
+        )
+
+    @property
+    def stages_in_c(self) -> str | None:
+        """Which stages of SQuant in C give what :meth:`round` does: some of "EKC", or None."""
+        return None
 
     def _grid(self, rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
         """One scale and zero_point per row; per tensor the same for all rows."""
         whole = self.scheme.granularity is Granularity.PER_TENSOR
-        low, high = find_range(
-            rows.reshape(1, -1) if whole else rows, self.scheme, self.range_rule, self.keep_percent
-        )
-        scale, zero_point = scale_and_zero_point(low, high, self.scheme)
+        spans = rows.reshape(1, -1) if whole else rows
+        low, high, finite = extremes(spans)
+        if not finite:
+            raise NotFinite
+        if self.range_rule != "minmax":
+            low, high = find_range(spans, self.scheme, self.range_rule, self.keep_percent)
+        scale, zero_point = grid_rows(low, high, self.scheme)
         if whole:
             return np.repeat(scale, len(rows)), np.repeat(zero_point, len(rows))
         return scale, zero_point
@@ -79,7 +129,8 @@ class AffineQuantizer(Quantizer):
         zero_point: NDArray[np.int32],
         kernel_size: int,
     ) -> NDArray[Any]:
-        """Codes of ``rows`` (n, length), which have one scale and zero_point each.
+        """Codes of ``rows`` (n, length), which have one scale and zero_point each: a new array,
+        that the encoding may keep.
 
         ``kernel_size`` neighbours in a row belong to one input channel.
         """

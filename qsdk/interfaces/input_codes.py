@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsdk.affine import dequantize, quantize, scale_and_zero_point
+from qsdk.encodings import Affine, Encoding
 from qsdk.interfaces.operation import Activations, InputForm
 
 
@@ -17,26 +18,49 @@ class InputCodes:
     """``rows ≈ scale * (codes - zero_point)``.
 
     codes : int8 or uint8, (rows, length)
-    scale : float32, (rows,); NaN for a row with NaN or infinity in it, whose codes mean nothing
-    zero_point : int32, (rows,)
+    scale : float32, (rows,), or (rows, groups) where there is a group_size; NaN for all of a row
+        with NaN or infinity in it, whose codes mean nothing
+    zero_point : int32, shape of ``scale``
+    group_size : so many neighbours in a row share a scale, the last ones may be fewer
     """
 
     codes: NDArray[Any]
     scale: NDArray[np.float32]
     zero_point: NDArray[np.int32]
+    group_size: int | None = None
 
     @property
     def steps(self) -> NDArray[np.int64]:
         """``codes - zero_point``: what is multiplied and summed."""
-        return self.codes.astype(np.int64) - self.zero_point[:, None]
+        steps: NDArray[np.int64] = self.codes.astype(np.int64) - self._expand(self.zero_point)
+        return steps
 
     def dequantize(self) -> NDArray[np.float32]:
         """The floats that the codes stand for."""
-        return dequantize(self.codes, self.scale[:, None], self.zero_point[:, None])
+        return dequantize(self.codes, self._expand(self.scale), self._expand(self.zero_point))
+
+    def _expand(self, params: NDArray[Any]) -> NDArray[Any]:
+        if self.group_size is None:
+            return params[:, None]
+        return np.repeat(params, self.group_size, axis=1)[:, : self.codes.shape[1]]
 
 
-def code_rows(rows: NDArray[Any], activations: Activations) -> InputCodes:
-    """Code rows (n, length) of float32, or of codes already, in one of the 8-bit forms."""
+def input_group_size(weight: Encoding) -> int | None:
+    """How many values of an input row share a scale when the weight (out, in) has groups."""
+    if not isinstance(weight, Affine) or weight.scheme.axis not in (0, -len(weight.shape)):
+        return None
+    return weight.scheme.group_size
+
+
+def code_rows(
+    rows: NDArray[Any], activations: Activations, group_size: int | None = None
+) -> InputCodes:
+    """Code rows (n, length) of float32, or of codes already, in one of the 8-bit forms.
+
+    group_size : of the weight, for a scale per group of a row; the fixed forms have one for all
+    """
+    if group_size is not None and not activations.is_fixed:
+        return _code_groups(rows, activations, min(group_size, max(rows.shape[1], 1)))
     count = len(rows)
     if activations.is_fixed:
         scale = np.full(count, activations.scale, np.float32)
@@ -52,6 +76,18 @@ def code_rows(rows: NDArray[Any], activations: Activations) -> InputCodes:
     divisor = np.where(np.isnan(scale), np.float32(1), scale)[:, None]
     codes = quantize(held, divisor, zero_point[:, None], activations.scheme)
     return InputCodes(codes, scale, zero_point)
+
+
+def _code_groups(rows: NDArray[Any], activations: Activations, group_size: int) -> InputCodes:
+    count, length = rows.shape
+    groups = -(-length // group_size)
+    padded = np.zeros((count, groups * group_size), np.float32)  # zeros widen no range
+    padded[:, :length] = rows
+    coded = code_rows(padded.reshape(count * groups, group_size), activations)
+    scale = coded.scale.reshape(count, groups)
+    scale[np.isnan(scale).any(axis=1)] = np.nan
+    codes = coded.codes.reshape(padded.shape)[:, :length]
+    return InputCodes(codes, scale, coded.zero_point.reshape(scale.shape), group_size)
 
 
 def _range(rows: NDArray[Any], activations: Activations) -> tuple[NDArray[Any], NDArray[Any]]:

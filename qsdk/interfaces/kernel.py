@@ -30,6 +30,8 @@ class Kernel(abc.ABC):
     features : CPU features it needs, names of :data:`qsdk.cpu.FEATURES`
     priority : of the kernels that can, the one with the highest runs; the reference has 0
     backend : the platform it belongs to, for tables
+    reference : name of the kernel whose results this one equals to the bit, floats too; without
+        one only its integers do, and its floats agree within the rounding of a sum
 
     All kernels of an operation give the same integers, and the same floats where both follow
     one formula; which formula is said by the reference.
@@ -46,6 +48,7 @@ class Kernel(abc.ABC):
     features: ClassVar[frozenset[str]] = frozenset()
     priority: ClassVar[int]
     backend: ClassVar[str] = "numpy"
+    reference: ClassVar[str] = ""
     contract: ClassVar[int] = CONTRACT
 
     def refusal(self, operation: Operation) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -110,6 +110,13 @@ class Model(abc.ABC):
         Returns what the new model's ``notes`` would say.
         """
 
+    def obstacles(self, layers: Collection[str]) -> Sequence[str]:
+        """Why a file cannot be written in which these layers are quantized; asked before any work.
+
+        Only what can be known without reading a weight.
+        """
+        return ()
+
     @abc.abstractmethod
     def with_encodings(
         self, encodings: Mapping[str, Encoding], metadata: Mapping[str, Any]
@@ -120,6 +127,13 @@ class Model(abc.ABC):
         self, feeds: Mapping[str, NDArray[Any]], fetch: Sequence[str] | None = None
     ) -> dict[str, NDArray[Any]]:
         """Compute the tensors named in ``fetch``, by default the outputs, from the inputs."""
+        raise TypeError(f"a {self.format} model cannot run: it holds weights and no graph")
+
+    def blank(self, batch: int = 1) -> dict[str, NDArray[Any]]:
+        """Feeds of zeros, for a run of which only the shapes matter.
+
+        batch : length of a first axis that may be of any length; other such axes get length 1
+        """
         raise TypeError(f"a {self.format} model cannot run: it holds weights and no graph")
 
     def save(self, path: str | Path) -> None:

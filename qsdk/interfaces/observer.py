@@ -13,7 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 from qsdk.affine import scale_and_zero_point
 from qsdk.encodings import Arrays
 from qsdk.errors import DataError
-from qsdk.interfaces.quantizer import CONTRACT, finite_float32
+from qsdk.interfaces.ends import Ends
+from qsdk.interfaces.finite import as_float32, not_finite
+from qsdk.interfaces.quantizer import CONTRACT
+from qsdk.ranges import extremes
 from qsdk.scheme import Scheme
 
 
@@ -38,7 +41,7 @@ class Observer(abc.ABC):
         Raises DataError for NaN and infinity (with the position), and for an ``axis`` that is
         not there or has another length than before. An empty batch changes nothing.
         """
-        floats = finite_float32(x, "the batch")
+        floats = as_float32(x, "the batch")
         if self.axis is None:
             rows = floats.reshape(1, -1)
         elif -floats.ndim <= self.axis < floats.ndim:
@@ -48,12 +51,21 @@ class Observer(abc.ABC):
             )
         else:
             raise DataError(f"axis {self.axis} does not exist in a batch of shape {floats.shape}")
-        if rows.size:
-            self._observe(np.ascontiguousarray(rows))
+        if not rows.size:
+            return
+        rows = np.ascontiguousarray(rows)
+        low, high, finite = extremes(rows)
+        if not finite:
+            raise not_finite(x, floats, "the batch")
+        self._observe(rows, Ends.of(low, high))
 
     @abc.abstractmethod
-    def _observe(self, rows: NDArray[np.float32]) -> None:
-        """Take in rows (channels, values), not empty; one channel when ``axis`` is None."""
+    def _observe(self, rows: NDArray[np.float32], ends: Ends) -> None:
+        """Take in rows (channels, values), not empty; one channel when ``axis`` is None.
+
+        ``ends`` are the lowest and the highest value of each: found with the check for NaN, so
+        that nobody needs a second pass.
+        """
 
     @abc.abstractmethod
     def merge(self, other: Self) -> Self:
@@ -72,7 +84,37 @@ class Observer(abc.ABC):
 
     @abc.abstractmethod
     def load_state(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Continue from what :meth:`state` gave."""
+        """Continue from what :meth:`state` gave.
+
+        Raises DataError for what no observer of this kind, axis and options can have given.
+        """
+
+    def _require_same_axis(self, other: Observer) -> None:
+        """For :meth:`merge`: DataError when the two look along different axes."""
+        if self.axis != other.axis:
+            raise DataError(f"observers of axis {self.axis} and {other.axis} do not merge")
+
+    def _checked_state(
+        self, arrays: Mapping[str, NDArray[Any]], **expected: tuple[type[Any], tuple[int, ...]]
+    ) -> dict[str, NDArray[Any]]:
+        """For :meth:`load_state`: copies of the arrays, which must be those ``expected``.
+
+        expected : name -> (dtype, shape behind the first axis, that of the channels)
+        """
+        if arrays.keys() != expected.keys():
+            raise DataError(
+                f"a state of {self.name} has {', '.join(expected)}; this has {', '.join(arrays)}"
+            )
+        lengths = [] if self.axis is None else [len(a) for a in arrays.values() if np.ndim(a)]
+        channels = max(lengths, default=1) or 1
+        for name, (dtype, behind) in expected.items():
+            array, shape = np.asarray(arrays[name]), (channels, *behind)
+            if array.dtype != dtype or array.shape != shape:
+                raise DataError(
+                    f"{name!r} of the state is {array.dtype} {array.shape}; for this {self.name} "
+                    f"it must be {np.dtype(dtype)} {shape}"
+                )
+        return {name: np.array(array) for name, array in arrays.items()}
 
     def params(self, scheme: Scheme) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
         """Scale and zero_point for ``scheme``, of the shape of :meth:`range`."""

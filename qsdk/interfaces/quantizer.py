@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 import attrs
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from qsdk.encodings import Encoding
-from qsdk.errors import DataError, OptionError, SchemeError
+from qsdk.errors import OptionError, SchemeError
+from qsdk.interfaces.finite import as_float32, finite_float32, not_finite
 from qsdk.interfaces.model import Layer
 from qsdk.interfaces.operation import Activations
 from qsdk.scheme import Granularity, Scheme, Slices
@@ -56,33 +56,18 @@ def _listed(values: Iterable[Any]) -> str:
     return ", ".join(str(value) for value in sorted(values))
 
 
-def finite_float32(array: ArrayLike, what: str = "the array") -> NDArray[np.float32]:
-    """``array`` as C-contiguous, read-only float32; the input is never written to.
+class NotFinite(Exception):
+    """Raised in a ``quantize`` that :func:`looks_itself`, for values that are not finite."""
 
-    Any float dtype is taken. Raises DataError for other dtypes, and with the position of the
-    first value that is NaN, infinite, or too large for float32.
+
+def looks_itself(quantize: Callable[..., Any]) -> Callable[..., Any]:
+    """Marks a ``quantize`` that finds values that are not finite on its own way through them.
+
+    It raises NotFinite, and its caller sees the DataError of :func:`finite_float32`. It also
+    refuses an axis that does not exist, as Slices does.
     """
-    given = np.asarray(array)
-    if not _is_float(given.dtype):
-        raise DataError(f"{what} is {given.dtype}; give floats (an integer array has no scale)")
-    with np.errstate(over="ignore"):
-        floats = np.array(given, np.float32, order="C", copy=None)
-    finite = np.isfinite(floats)
-    if not finite.all():
-        first = np.unravel_index(int(np.argmin(finite)), given.shape)
-        position = "[" + ", ".join(str(int(i)) for i in first) + "]"
-        raise DataError(
-            f"{what} holds {given[first]} at {position}; "
-            "every value must be finite in float32: mend or exclude it first"
-        )
-    view = floats.view()
-    view.flags.writeable = False
-    return view
-
-
-def _is_float(dtype: np.dtype[Any]) -> bool:
-    # bfloat16 and the float8 types of ml_dtypes are of kind "V" but convert as floats do.
-    return dtype.kind == "f" or (dtype.kind == "V" and "float" in dtype.name)
+    setattr(quantize, "looks_itself", True)  # noqa: B010 (mypy: a function)
+    return quantize
 
 
 @attrs.frozen(kw_only=True)
@@ -134,10 +119,17 @@ class Quantizer(abc.ABC):
 
 
 def _with_input_policy(quantize: Callable[..., Encoding]) -> Callable[..., Encoding]:
+    prepare = as_float32 if getattr(quantize, "looks_itself", False) else finite_float32
+
     @functools.wraps(quantize)
     def checked(self: Quantizer, weight: ArrayLike, *, layer: Layer | None = None) -> Encoding:
-        floats = finite_float32(weight, layer.name if layer else "the weight")
-        Slices(self.scheme, floats.shape)  # refuses an axis that does not exist
-        return quantize(self, floats, layer=layer)
+        what = layer.name if layer else "the weight"
+        floats = prepare(weight, what)
+        if prepare is finite_float32:
+            Slices(self.scheme, floats.shape)  # refuses an axis that does not exist
+        try:
+            return quantize(self, floats, layer=layer)
+        except NotFinite:
+            raise not_finite(weight, floats, what) from None
 
     return checked

@@ -1,5 +1,6 @@
-"""Files: atomic writes, safetensors, and encodings in safetensors."""
+"""Files: atomic writes, safetensors, .npz archives, and encodings in safetensors."""
 
+from qsdk.storage.archive import ZippedArrays
 from qsdk.storage.array_model import ArrayModel
 from qsdk.storage.atomic import write_atomic
 from qsdk.storage.container import Container, write_container
@@ -9,6 +10,7 @@ __all__ = [
     "ArrayModel",
     "Container",
     "TensorFile",
+    "ZippedArrays",
     "write_atomic",
     "write_container",
     "write_tensors",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,6 +13,7 @@ from qsdk.encodings import Encoding
 from qsdk.errors import DataError, did_you_mean
 from qsdk.interfaces import Layer, Model
 from qsdk.storage.container import write_container
+from qsdk.storage.tensor_file import held_as
 
 Item = Any  # an Encoding, or an array: anything with shape, dtype and values for numpy
 
@@ -90,6 +91,21 @@ class ArrayModel(Model):
                 yield name, self._items[name]
         if ahead is not None:
             raise DataError(f"{ahead[0]!r} is no layer of the model, or out of order")
+
+    def obstacles(self, layers: Collection[str]) -> Sequence[str]:
+        quantized, found = set(layers), []
+        for name in self._items.keys() - quantized:
+            item = self._items[name]
+            whole = [name[:i] for i, letter in enumerate(name) if letter == ":"]
+            taken = quantized.intersection(whole)
+            if taken:
+                found.append(
+                    f"{name!r} is named like a part of the quantized {min(taken)!r}; "
+                    "rename it, or leave that layer out"
+                )
+            if not isinstance(item, Encoding) and held_as(item.dtype) is None:
+                found.append(f"{name!r} is {item.dtype}, which safetensors cannot hold")
+        return sorted(found)
 
     def with_encodings(
         self, encodings: Mapping[str, Encoding], metadata: Mapping[str, Any]

@@ -19,7 +19,7 @@ from qsdk.errors import EncodingError, FileRefusedError, UnknownNameError
 from qsdk.registry import registry
 from qsdk.storage.tensor_file import TensorFile, write_tensors
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 1  # of what a file says of its making, be it a container or a model
 
 
 def write_container(
@@ -83,7 +83,7 @@ class Container(Mapping[str, "Encoding | NDArray[Any]"]):
         entry = self._encodings[name]
         arrays = {part: self.file.read(f"{name}:{part}") for part in entry["arrays"]}
         try:
-            target: type[Encoding] = registry.get(f"encoding:{entry['encoding']}")
+            target = registry.encoding(entry["encoding"], self.metadata)
             return target.from_arrays(arrays, entry["values"])
         except (EncodingError, UnknownNameError) as error:
             raise self._refuse(f"{name!r}: {error}") from error

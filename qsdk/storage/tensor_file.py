@@ -160,6 +160,12 @@ class TensorFile:
             raise self._refuse(f"its tensors take {position} bytes, and the data has {data_bytes}")
 
 
+def held_as(dtype: np.dtype[Any]) -> np.dtype[Any] | None:
+    """The type in which a file holds arrays of ``dtype``; None when it has none for them."""
+    little = dtype.newbyteorder("<") if dtype.byteorder == ">" else dtype
+    return little if little in NAMES else None
+
+
 class TensorWriter:
     """Collects tensors in a temporary file, so that only one is in memory at a time."""
 
@@ -171,8 +177,8 @@ class TensorWriter:
         """Append one tensor."""
         if name in self._header or name == "__metadata__":
             raise DataError(f"two tensors would be named {name!r}; rename one of them")
-        dtype = array.dtype.newbyteorder("<") if array.dtype.byteorder == ">" else array.dtype
-        if dtype not in NAMES:
+        dtype = held_as(array.dtype)
+        if dtype is None:
             raise DataError(f"tensor {name!r} is {array.dtype}, which safetensors cannot hold")
         start = self._data.tell()
         contiguous = np.ascontiguousarray(array, dtype)

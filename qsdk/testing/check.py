@@ -17,7 +17,7 @@ from qsdk.errors import QsdkError
 from qsdk.testing.subject import Subject
 
 KIT_VERSION = "1.0"
-REQUIRED, PROVISIONAL = "required", "provisional"
+FIRST = "1.0"  # the kit whose checks were all new
 MAX_EXAMPLES = 32  # arrays that each check tries, unless told otherwise
 
 Array = NDArray[Any]
@@ -84,6 +84,7 @@ class Promise:
     inputs : the arrays that it is tried on; None for a function of the subject alone
     when : the cases that it speaks of
     once : one case is enough
+    since : the version of the kit that brought it
     """
 
     function: Callable[..., None]
@@ -91,15 +92,24 @@ class Promise:
     when: Callable[[Case], bool]
     once: bool
     since: str
-    severity: str
 
     @property
     def name(self) -> str:
         return self.function.__name__
 
     @property
+    def provisional(self) -> bool:
+        """Whether it only warns, as it does in the minor version that brings it."""
+        return self.since != FIRST and _numbers(self.since) >= _numbers(KIT_VERSION)
+
+    @property
     def text(self) -> str:
         return inspect.getdoc(self.function) or ""
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """``"1.10"`` after ``"1.9"``."""
+    return tuple(int(number) for number in version.split("."))
 
 
 class Contract:
@@ -124,13 +134,12 @@ class Contract:
         *,
         when: Callable[[Case], bool] = lambda case: True,
         once: bool = False,
-        since: str = "1.0",
-        severity: str = REQUIRED,
+        since: str = FIRST,
     ) -> Callable[[Callable[..., None]], Callable[..., None]]:
         """Register the decorated function as a check."""
 
         def register(function: Callable[..., None]) -> Callable[..., None]:
-            self.promises.append(Promise(function, inputs, when, once, since, severity))
+            self.promises.append(Promise(function, inputs, when, once, since))
             return function
 
         return register
@@ -157,12 +166,8 @@ class Check:
         return self.promise.name
 
     @property
-    def since(self) -> str:
-        return self.promise.since
-
-    @property
-    def severity(self) -> str:
-        return self.promise.severity
+    def provisional(self) -> bool:
+        return self.promise.provisional
 
     @property
     def id(self) -> str:

@@ -38,7 +38,7 @@ DESCRIPTION = 60  # characters that a table has room for
 def cases(subject: Subject) -> Iterator[Case]:
     """One for each quantizer and granularity that gives this encoding, and for its example."""
     sample = Case(label="", title="", build=lambda: None)
-    for label, make in _makers(subject.target):
+    for label, make in makers(subject.target):
         fits = any(isinstance(_made(make, array), subject.target) for _, array in some(sample))
         if fits:
             yield Case(label, label, functools.partial(_itself, make), frozenset({"samples"}))
@@ -48,7 +48,8 @@ def declared(subject: Subject) -> frozenset[str]:
     return frozenset({"samples"})  # an encoding of which there is none is not shown to work
 
 
-def _makers(target: type[Any]) -> Iterator[tuple[str, Make]]:
+def makers(target: type[Any]) -> Iterator[tuple[str, Make]]:
+    """What might give this encoding of a weight: its example, and every quantizer."""
     if hasattr(target, "example"):
         yield "example", lambda weight: target.example()
     for entry in entries("quantizer"):

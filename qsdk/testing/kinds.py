@@ -15,6 +15,7 @@ CONTRACTS = {
     "observer": "qsdk.testing.observers",
     "encoding": "qsdk.testing.encodings",
     "adapter": "qsdk.testing.adapters",
+    "kernel": "qsdk.testing.kernels",
 }
 
 

@@ -28,7 +28,7 @@ def _table(kind: str) -> str:
 
 def _in_a_row(promise: Promise) -> str:
     text = " ".join(promise.text.replace("``", "`").replace("|", "\\|").split())
-    return text if promise.severity == "required" else f"{text} ({promise.severity})"
+    return f"{text} (provisional)" if promise.provisional else text
 
 
 def updated(page: str) -> str:

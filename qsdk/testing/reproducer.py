@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsdk.errors import FileRefusedError
-from qsdk.storage import write_atomic
+from qsdk.storage import ZippedArrays, write_atomic
 from qsdk.testing.check import KIT_VERSION, Array, Check
 
 SHOWN = 12  # values of an array that a message shows
@@ -51,9 +51,9 @@ def _lines(path: Path, registered: bool) -> str:
 def read(path: Path) -> tuple[dict[str, Any], Array | None]:
     """The document and the array of a reproducer."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            document = json.loads(str(file["qsdk"]))
-            array = file["array"] if "array" in file.files else None
+        held = ZippedArrays(path)
+        document = json.loads(str(held["qsdk"].read()))
+        array = held["array"].read() if "array" in held else None
         assert {"subject", "registered", "options", "check", "case"} <= set(document)
     except (ValueError, OSError, KeyError, EOFError, TypeError, AssertionError) as error:
         raise FileRefusedError(f"{path} is no reproducer of qsdk.testing: {error}") from None

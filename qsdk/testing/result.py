@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,9 @@ import attrs
 from qsdk.errors import some
 
 PASSED, FAILED, SKIPPED, EXPECTED, WARNED = "passed", "failed", "skipped", "expected", "warned"
+
+WHERE = re.compile(r" \[[^\[\]]*\]\)?$")  # the subject and its case, as checks add them
+NUMBERS = re.compile(r"([-+]?(\d[\d.]*(e[-+]?\d+)?|inf|nan)\b[.,\s]*)+")  # one, or an array of them
 
 
 @attrs.frozen
@@ -113,16 +117,32 @@ class Result:
 
 
 def _told(outcomes: Sequence[Outcome]) -> list[str]:
-    """The first outcome of each check in full, then the other cases that it met."""
-    others: dict[str, list[Outcome]] = {}
+    """The first outcome of each kind in full, then where else it was met."""
+    kinds: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
-        others.setdefault(outcome.check, []).append(outcome)
-    lines = []
-    for first, *rest in others.values():
-        lines.append(str(first))
-        if rest:
-            lines.append(f"    also with {some(outcome.case for outcome in rest)}")
-    return lines
+        kinds.setdefault(_kind(outcome.message), []).append(outcome)
+    return [
+        line
+        for first, *rest in kinds.values()
+        for line in (str(first), *([_elsewhere(first, rest)] if rest else []))
+    ]
+
+
+def _kind(message: str) -> str:
+    """The message without what differs from case to case: where it was, and any numbers.
+
+    What a plugin raises is the same in whichever check it is met; other messages are a check's own.
+    """
+    return NUMBERS.sub("#", WHERE.sub("", message))
+
+
+def _elsewhere(first: Outcome, rest: Sequence[Outcome]) -> str:
+    """How often an outcome came again, and in which cases, or in which checks if in others too."""
+    checks = dict.fromkeys(outcome.check for outcome in rest)
+    others = [check for check in checks if check != first.check]
+    listed = some(others) if others else some(outcome.case for outcome in rest)
+    spread = f", {len(others) + 1} checks in all" if others else ""
+    return f"    and in {len(rest)} more case{'s' * (len(rest) > 1)}{spread}: {listed}"
 
 
 def _reasons(skipped: Sequence[Outcome]) -> list[str]:

@@ -14,7 +14,6 @@ from qsdk.testing import reproducer
 from qsdk.testing.check import (
     KIT_VERSION,
     MAX_EXAMPLES,
-    PROVISIONAL,
     Array,
     Check,
     ContractBroken,
@@ -124,7 +123,7 @@ def _failure(
     save: Path | None,
 ) -> Outcome:
     path = reproducer.save(save, check, array, str(error)) if save else ""
-    status = WARNED if check.severity == PROVISIONAL else FAILED
+    status = WARNED if check.provisional else FAILED
     words = "" if array is None else f"{reproducer.in_words(array)} (from {what})"
     return Outcome(check.name, case, status, str(error), words, str(path))
 

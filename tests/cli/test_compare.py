@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -92,6 +93,17 @@ def save(path, arrays):
         return path / "d.npz"
     np.save(path / "d.npy", arrays)
     return path / "d.npy"
+
+
+def test_data_that_unpacks_to_far_more_than_it_is_is_refused_unread(run, pair, tmp_path):
+    with (
+        zipfile.ZipFile(tmp_path / "d.npz", "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("input.npy", "w", force_zip64=True) as member,
+    ):
+        for _ in range(300):
+            member.write(bytes(2**20))
+    result = run("compare", *pair, "--data", tmp_path / "d.npz", status=4)
+    assert "d.npz: 'input' cannot be read: it grows from" in result.stderr
 
 
 X = np.zeros((4, 1, 8, 8), np.float32)

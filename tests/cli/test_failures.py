@@ -232,6 +232,12 @@ def test_an_npz_with_a_pickle_is_never_unpickled(run, tmp_path):
     assert not (tmp_path / "exploded").exists()
 
 
+def test_json_errors_have_the_schema_version_of_all_documents(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("qsdk.cli.output.SCHEMA_VERSION", 7)
+    document = run("inspect", tmp_path / "x.onnx", "--json", status=4).document
+    assert list(document) == ["schema_version", "error"] and document["schema_version"] == 7
+
+
 def test_json_errors_name_their_type(run, tmp_path):
     error = run("inspect", tmp_path / "x.onnx", "--json", status=4).document["error"]
     assert error["type"] == "FileRefusedError" and "x.onnx" in error["message"]

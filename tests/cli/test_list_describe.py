@@ -64,16 +64,34 @@ def test_a_plugin_that_prints_does_not_spoil_the_document(spawn, plugin):
     assert "HELLO" in errors
 
 
+def test_nor_does_one_whose_c_code_prints(spawn, plugin):
+    code = """
+        import ctypes, os
+        os.write(1, b"FROM C")
+        ctypes.CDLL(None).puts(b"HELD BACK BY C")
+        raise SystemExit
+    """
+    status, text, errors = spawn("list", "--json", PYTHONPATH=plugin("noisy", code))
+    assert status == 0 and json.loads(text)["unhealthy"][0]["name"] == "noisy"
+    assert "FROM C" in errors and "HELD BACK BY C" in errors
+
+
 def test_a_disabled_plugin_is_listed(spawn):
     status, text, _ = spawn("list", QSDK_DISABLE_PLUGINS="minmax")
     assert status == 0 and "disabled: qsdk:minmax: named in QSDK_DISABLE_PLUGINS" in text
 
 
-def test_a_name_claimed_twice_is_a_conflict_that_names_both(spawn, plugin):
+def test_a_name_claimed_twice_is_a_conflict_that_names_both_with_their_versions(spawn, plugin):
     site = plugin("rival", CLAIM)
+    names = ["qsdk:quantizer:rtn", "rival:quantizer:rtn"]
+    own = qsdk.__version__
     status, text, _ = spawn("list", PYTHONPATH=site)
     assert status == 0
-    assert "conflict: quantizer 'rtn' is claimed by qsdk:quantizer:rtn and rival" in text
+    assert f"conflict: quantizer 'rtn' is claimed by {names[0]} {own} and {names[1]} 1.5" in text
+    status, text, _ = spawn("list", "--json", PYTHONPATH=site)
+    (conflict,) = json.loads(text)["conflicts"]
+    assert conflict["claims"] == names
+    assert conflict["versions"] == {names[0]: own, names[1]: "1.5"}
 
 
 def test_describe_shows_options_limits_paper_and_an_example(run):
@@ -106,6 +124,17 @@ def test_the_defaults_described_are_those_that_are_used():
     for option in options_of(type(quantizer)):
         home = quantizer if hasattr(quantizer, option.name) else quantizer.scheme
         assert getattr(home, option.name) == option.default
+
+
+def test_describe_shows_what_a_kernel_takes_and_whether_it_runs_here(run):
+    document = run("describe", "linear-simulated", "--json").document
+    assert (document["operation"], document["encoding"]) == ("linear", "*")
+    assert document["activations"] == ["fixed_int8", "fixed_uint8", "float32", "int8", "uint8"]
+    assert document["on this machine"] == "runs" and document["options"] == []
+    assert (
+        'qsdk.linear(weight, kernel="linear-simulated")'
+        in run("describe", "linear-simulated").stdout
+    )
 
 
 def test_unknown_and_misspelt_names(run):

@@ -84,11 +84,15 @@ selection=(-m pytest -q -s -p no:cacheprovider test_twins.py)
 build_into "$WORK/here"
 expected=$(PYTHONPATH=$WORK/here "$PYTHON" "${selection[@]}" 2>&1 | grep -o 'inputs .*')
 echo "natively, $(uname -m): $expected"
-for cpu in "${CPUS[@]}"; do
-    start=$SECONDS
-    PYTHONPATH=$site PYTHONHOME=$root/usr qemu-aarch64 -L "$root" -cpu "$cpu" \
-        "$root/usr/bin/python$version" "${selection[@]}" >"$cpu.log" 2>&1 ||
-        { cat "$cpu.log"; fail "wrong on $cpu"; }
-    echo "arm64 Python on $cpu: $(grep -o 'inputs .*' "$cpu.log"), $((SECONDS - start)) s"
-    grep -qF "$expected" "$cpu.log" || fail "$cpu gives other bits than this machine"
-done
+run() {
+    local start=$SECONDS
+    PYTHONPATH=$site PYTHONHOME=$root/usr qemu-aarch64 -L "$root" -cpu "$1" \
+        "$root/usr/bin/python$version" "${selection[@]}" >"$1.log" 2>&1 ||
+        { cat "$1.log"; fail "wrong on $1"; }
+    grep -qF "$expected" "$1.log" || fail "$1 gives other bits than this machine"
+    printf 'arm64 Python on %s: %s, %d s\n    %s\n%s\n' "$1" "$(grep -o 'inputs .*' "$1.log")" \
+        $((SECONDS - start)) "$(grep -o '^features: .*' "$1.log")" \
+        "$(grep -o '^kernel .*: ok, .*' "$1.log" | sed 's/^/    /')"
+}
+together run "${CPUS[@]}"
+grep -qx 'features: extension, neon' cortex-a72.log || fail "cortex-a72 is said to have features that it lacks"

@@ -32,6 +32,18 @@ need() {
     return 1
 }
 
+# together FUNCTION ARGUMENT...: once for each, as many at a time as there are CPUs; fails if one does.
+together() {
+    local function=$1 failed=0 pids=()
+    for argument in "${@:2}"; do
+        while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do sleep 0.2; done
+        "$function" "$argument" &
+        pids+=($!)
+    done
+    for pid in "${pids[@]}"; do wait "$pid" || failed=1; done
+    return $failed
+}
+
 # The files of the checkout, in a folder of their own: builds never touch the tree.
 copy_sources() {
     mkdir -p "$1"

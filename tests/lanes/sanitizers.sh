@@ -46,7 +46,7 @@ canary "a write of one byte past the end" "heap-buffer-overflow" \
     'lib.qsdk_quantize_rows_portable(at("float[]", rows), 2, 1000, at("float[]", scale),
         at("int32_t[]", zero), 0, 15, at("uint8_t[]", codes[:1999].copy()))'
 canary "a shift by 40 bits" "shift exponent 40 is too large" \
-    'lib.qsdk_pack_portable(at("uint8_t[]", codes), 8, 40, at("uint8_t[]", packed))'
+    'lib.qsdk_pack_portable(at("uint8_t[]", codes), 8, 40, 0, at("uint8_t[]", packed))'
 
 cd "$ROOT"
 "${sanitized[@]}" "$PYTHON" -m pytest -q -p no:cacheprovider "${TESTS[@]}" 2>&1 |

@@ -17,7 +17,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 FUNCTION = re.compile(r"^[0-9a-f]+ <(.+)>:$")
-CLONE = re.compile(r"(\.(part|constprop|isra|cold|lto_priv|_omp_fn|\d+))+(\.\d+)*$")  # what gcc appends
+# What gcc appends to the name of a part or a copy of a function.
+CLONE = re.compile(r"(\.(part|constprop|isra|cold|lto_priv|_omp_fn|\d+))+(\.\d+)*$")
 
 # Baseline: SSE2 on x86-64, Advanced SIMD of ARMv8.0 on aarch64. VEX and EVEX opcodes are the ones
 # that objdump writes with a v, and those of BMI.

@@ -10,7 +10,7 @@ import pytest
 
 import qsdk
 from qsdk.cli.data import load_arrays
-from qsdk.errors import DataError, FileRefusedError, RecipeError
+from qsdk.errors import FileRefusedError, RecipeError
 
 
 def test_a_recipe_with_a_number_of_too_many_digits_is_refused(tmp_path):
@@ -34,10 +34,9 @@ def test_an_archive_whose_header_is_no_python_is_refused(tmp_path, case):
     path = tmp_path / "data.npz"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("x.npy", member)
-    with pytest.raises(DataError, match=r"data.npz holds no arrays"):
-        load_arrays(path)
-    with pytest.raises(FileRefusedError, match=r"data.npz: 'x' cannot be read"):
-        qsdk.load(path)
+    for read in (load_arrays, qsdk.load):
+        with pytest.raises(FileRefusedError, match=r"data.npz: 'x' cannot be read"):
+            read(path)
 
 
 def test_an_archive_of_a_later_zip_version_is_refused(tmp_path):

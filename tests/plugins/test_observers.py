@@ -227,6 +227,71 @@ def test_a_state_that_was_saved_goes_on_as_if_it_had_not_been(name, batches):
     assert bits_of(copy) == bits_of(went_on)
 
 
+def changed(name, change):
+    """A state of two channels in which ``change`` replaced one array."""
+    state = dict(observer(name, [[-1.0, 0.5], [0.0, 0.0]], axis=0).state())
+    part, make = change
+    state[part] = make(state[part])
+    return state
+
+
+# What no observer gives: (a part of the state, what it becomes, what the error says)
+FOR_ALL = {
+    "another type": (
+        "low",
+        lambda a: a.astype(np.float64),
+        r"'low' of the state is float64 \(2,\)",
+    ),
+    "another length": ("high", lambda a: a[:1], r"must be float32 \(2,\)"),
+    "more axes": ("low", lambda a: a[None], r"must be float32"),
+    "no axis": ("high", lambda a: a[0], r"'high' of the state is float32 \(\)"),
+    "NaN": ("low", lambda a: a * np.float32(np.nan), "channel 0 of the state lies between nan"),
+    "infinity": ("high", lambda a: a + np.float32(np.inf), "between -1.0 and inf"),
+    "ends not in order": ("low", lambda a: a + 3, "channel 0 .* between 2.0 and 0.5"),
+    "no channels": ("low", lambda a: a[:0], r"must be float32 \(2,\)"),
+}
+FOR_COUNTS = {
+    "other bins": ("counts", lambda a: a[:, ::2], r"must be int64 \(2, 8192\)"),
+    "halves": ("counts", lambda a: a / 2, "'counts' of the state is float64"),
+    "a count below 0": ("counts", lambda a: a - 1, "a count of the state is negative"),
+    "zeros below 0": ("zeros", lambda a: a - 9, "a count of the state is negative"),
+    "a range out of this world": ("exponent", lambda a: a - 5000, r"channel 0 .* 2\*\*-4999"),
+    "a range too large": ("exponent", lambda a: np.int32([129, a[1]]), r"2\*\*129"),
+    "a range without counts": ("exponent", lambda a: a * 0, "channel 1 .* its lack of counts"),
+    "counts without a range": ("counts", lambda a: a * 0, "channel 0 .* its lack of counts"),
+    "nothing seen": ("zeros", lambda a: a * 0, "channel 1 .* its lack of counts"),
+}
+CASES = [
+    (n, c) for n in OBSERVERS for c in ({**FOR_ALL, **FOR_COUNTS} if n != "minmax" else FOR_ALL)
+]
+
+
+@pytest.mark.parametrize(("name", "case"), CASES)
+def test_a_state_that_cannot_have_been_given_is_refused_and_changes_nothing(name, case):
+    *change, message = {**FOR_ALL, **FOR_COUNTS}[case]
+    seen = observer(name, [[9.0], [2.0]], axis=0)
+    before = bits_of(seen)
+    with pytest.raises(DataError, match=message):
+        seen.load_state(changed(name, change))
+    assert bits_of(seen) == before
+
+
+@on_each
+def test_a_state_of_other_parts_is_refused_with_their_names(name):
+    seen, state = observer(name), observer(name, [1.0]).state()
+    with pytest.raises(DataError, match=f"a state of {name} has low, high.*; this has .*more"):
+        seen.load_state({**state, "more": state["low"]})
+    with pytest.raises(DataError, match=f"a state of {name} has low, high"):
+        seen.load_state({"low": state["low"]})
+
+
+@on_each
+def test_a_state_of_many_channels_is_refused_where_there_is_one_range_in_all(name):
+    state = observer(name, [[1.0], [2.0]], axis=0).state()
+    with pytest.raises(DataError, match=r"must be float32 \(1,\)"):
+        observer(name).load_state(state)
+
+
 @on_each
 def test_what_an_observer_gives_does_not_change_when_it_goes_on(name):
     options = {"keep_percent": 100} if name == "percentile" else {}

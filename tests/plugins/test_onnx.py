@@ -119,8 +119,10 @@ def test_a_model_of_an_old_opset_is_brought_to_where_it_can_be_quantized(tmp_pat
 
 def test_an_old_model_that_cannot_be_converted_is_refused(tmp_path: Path) -> None:
     source = save(with_function(model_of(CASES[0], opset=11), 11), tmp_path / "float.onnx")
-    with pytest.raises(FileRefusedError, match=r"need opset 13.*functions of its own"):
+    with pytest.raises(PreflightError, match=r"need opset 13.*functions of its own"):
         qsdk.quantize_file(source, tmp_path / "q.onnx", "rtn", bits=8)
+    with pytest.raises(FileRefusedError, match=r"need opset 13.*functions of its own"):
+        qsdk.quantize_model(source, "rtn", bits=8)
     assert not (tmp_path / "q.onnx").exists()
 
 
@@ -640,3 +642,20 @@ def test_a_group_longer_than_a_channel_gives_the_codes_of_the_channel() -> None:
     np.testing.assert_array_equal(group.codes, channel.codes)
     huge = qsdk.registry.get("squant", bits=4, group_size=10**15).quantize(weight)
     np.testing.assert_array_equal(huge.dequantize(), channel.dequantize())
+
+
+def test_an_encoding_that_is_not_installed_is_refused_with_the_package_to_install(
+    tmp_path: Path,
+) -> None:
+    qsdk.quantize_file(save(model_of(CASES[0]), tmp_path / "f.onnx"), tmp_path / "q.onnx", bits=3)
+    proto = onnx.load(tmp_path / "q.onnx")
+    names = [*proto.functions, *(n for n in proto.graph.node if n.domain == "qsdk")]
+    for item in names:
+        field = "name" if isinstance(item, onnx.FunctionProto) else "op_type"
+        setattr(item, field, "Dequantize_foreign")
+    (noted,) = proto.metadata_props
+    noted.value = noted.value.replace(f"qsdk {qsdk.__version__}", "acme-nets 2.1")
+    with pytest.raises(FileRefusedError) as caught:
+        qsdk.load(save(proto, tmp_path / "foreign.onnx"))
+    assert "no encoding named 'foreign'" in str(caught.value)
+    assert str(caught.value).endswith("acme-nets 2.1: pip install 'acme-nets==2.1'")

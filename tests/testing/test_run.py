@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import ClassVar
 
 import attrs
@@ -12,8 +13,10 @@ import pytest
 from qsdk import registry
 from qsdk.errors import FileRefusedError, OptionError, UnknownNameError
 from qsdk.testing import KIT_VERSION, ContractBroken, check_plugin, iter_checks, replay, reproducer
+from qsdk.testing.check import Case, Contract, require
 from qsdk.testing.kinds import contract_of
-from qsdk.testing.run import COVERAGE
+from qsdk.testing.run import COVERAGE, run_one
+from qsdk.testing.subject import subject_of
 
 from .mutants import adapters, encodings, quantizers
 from .mutants.quantizers import Epsilon, Good, NineBits, NoZero, WantsAHessian
@@ -66,10 +69,31 @@ def test_the_message_carries_values_check_name_and_scheme():
     assert first.message.endswith("[good, int4 per_channel]")
 
 
+class TwoFaults(Good):
+    """One in each case of 2 bits, another in each with groups."""
+
+    def quantize(self, weight, *, layer=None):
+        if self.scheme.bits == 2:
+            raise KeyError("bits")
+        if self.scheme.group_size:
+            raise OSError(f"no groups in {weight.size} values")
+        return super().quantize(weight)
+
+
+def test_a_fault_that_many_checks_meet_is_one_block_of_text_and_two_faults_are_two():
+    result = check_plugin(TwoFaults, max_examples=2)
+    told = [line for line in str(result).splitlines() if line.startswith("failed")]
+    assert ["KeyError: 'bits'" in line for line in told] == [True, False]
+    assert "OSError: no groups in" in told[1]
+    assert re.search(r"and in \d\d more cases, \d\d checks in all: check_\w+, check_", str(result))
+    assert len(result.failed) > 50 and len(result.to_dict()["outcomes"]) > 50
+
+
 def test_a_result_as_text_names_each_check_once_and_as_json_everything():
     result = check_plugin(NoZero)
     text = str(result)
-    assert text.count(f"failed {ZEROS}") == 1 and "also with 2bit-per_group" in text
+    assert text.count(f"failed {ZEROS}") == 1
+    assert "    and in 5 more cases: 2bit-per_group, 2bit-per_tensor, " in text
     document = json.loads(json.dumps(result.to_dict()))
     assert document["kit_version"] == KIT_VERSION and document["ok"] is False
     assert document["counts"] == result.counts
@@ -150,10 +174,36 @@ def test_a_check_that_tried_no_array_has_not_passed(monkeypatch):
     assert {outcome.message for outcome in result.skipped} == {"it had no array to try"}
 
 
+STATUS = {  # (since, version of the kit) -> what becomes of a check that fails
+    ("1.0", "1.0"): "failed",
+    ("1.1", "1.1"): "warned",
+    ("1.1", "1.2"): "failed",
+    ("1.10", "1.10"): "warned",
+    ("1.9", "1.10"): "failed",
+    ("2.0", "2.0"): "warned",
+    ("1.9", "2.0"): "failed",
+}
+
+
+@pytest.mark.parametrize(("since", "version"), STATUS)
+def test_a_check_is_provisional_in_the_version_that_brings_it(since, version, monkeypatch):
+    monkeypatch.setattr("qsdk.testing.check.KIT_VERSION", version)
+    case = Case(label="", title="", build=object)
+    contract = Contract("quantizer", lambda subject: iter([case]), lambda subject: frozenset())
+
+    @contract.promise(once=True, since=since)
+    def check_that_fails(thing):
+        require(False, "it fails")
+
+    (check,) = contract.checks(subject_of("rtn"))
+    assert run_one(check).status == STATUS[since, version]
+
+
 def test_a_provisional_check_warns_and_does_not_fail(monkeypatch):
+    monkeypatch.setattr("qsdk.testing.check.KIT_VERSION", "1.1")
     contract = contract_of("quantizer")
     promises = [
-        attrs.evolve(promise, severity="provisional") if promise.name == KNOWN else promise
+        attrs.evolve(promise, since="1.1") if promise.name == KNOWN else promise
         for promise in contract.promises
     ]
     monkeypatch.setattr(contract, "promises", promises)

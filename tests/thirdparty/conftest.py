@@ -79,7 +79,11 @@ class Installed:
         """Run a command, and expect this exit status."""
         result = subprocess.run(
             [str(word) for word in words],
-            env={**clean(), **{name: str(value) for name, value in variables.items()}},
+            env={
+                **clean(),
+                "QSDK_CACHE_DIR": str(self.work / "cache"),
+                **{name: str(value) for name, value in variables.items()},
+            },
             cwd=self.work,
             stdin=subprocess.DEVNULL,
             capture_output=True,

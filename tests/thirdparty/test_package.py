@@ -1,4 +1,4 @@
-"""A stranger's package: pip installs it, and qsdk has a quantizer, an encoding, an observer more.
+"""A stranger's package: pip installs it, and qsdk has a thing more of almost every kind.
 
 Nothing in the core knows of it, and nothing about its encoding is affine.
 """
@@ -64,10 +64,12 @@ def test_the_registry_builds_what_it_brings_and_imports_nothing_else_for_it(with
 def test_list_shows_it_beside_the_built_ins(with_codebook):
     entries = with_codebook.qsdk("list", "--json").document["entries"]
     found = {(e["kind"], e["name"]): (e["distribution"], e["version"]) for e in entries}
-    for key in [("quantizer", "kmeans"), ("encoding", "codebook"), ("observer", "absmax")]:
+    ours = {"quantizer": "kmeans", "encoding": "codebook", "observer": "absmax"}
+    for key in [*ours.items(), ("kernel", "linear-codebook")]:
         assert found[key] == ("qsdk-codebook", "2.1")
     assert found["quantizer", "squant"][0] == found["quantizer", "rtn"][0] == "qsdk"
-    assert "quantizer  kmeans       qsdk-codebook  2.1" in with_codebook.qsdk("list").stdout
+    lines = map(str.split, with_codebook.qsdk("list").stdout.splitlines())
+    assert ["quantizer", "kmeans", "qsdk-codebook", "2.1", "ok"] in lines
 
 
 def test_describe_tells_its_options_with_their_limits(with_codebook):
@@ -85,16 +87,43 @@ def test_describe_tells_its_options_with_their_limits(with_codebook):
 def test_doctor_finds_it_healthy(with_codebook):
     document = with_codebook.qsdk("doctor", "--isolate", "--json").document
     ours = [p for p in document["plugins"] if p["distribution"] == "qsdk-codebook"]
-    assert [p["health"] for p in ours] == ["ok"] * 3
+    assert [p["health"] for p in ours] == ["ok"] * 4
+    (kernel,) = [k for k in document["kernels"] if k["name"] == "linear-codebook"]
+    assert kernel["health"] == "ok"
     assert document["healthy"] and document["isolated"]
 
 
-@pytest.mark.parametrize("name", ["kmeans", "encoding:codebook", "absmax"])
+@pytest.mark.parametrize("name", ["kmeans", "encoding:codebook", "absmax", "linear-codebook"])
 def test_it_keeps_the_contract(with_codebook, name):
     document = with_codebook.qsdk("check", name, "--json").document
     (result,) = document["results"]
     assert document["ok"] and result["full_name"].startswith("qsdk-codebook:")
     assert result["counts"]["passed"] > 20 and result["counts"]["failed"] == 0
+
+
+def test_its_kernel_runs_its_encoding(with_codebook):
+    printed = with_codebook.run("""
+        import numpy as np, qsdk
+        rng = np.random.default_rng(0)
+        weight, x = rng.normal(size=(5, 40)), rng.normal(size=(3, 40)).astype(np.float32)
+        for words in ({}, {"granularity": "per_tensor"}):
+            q = qsdk.registry.get("kmeans", bits=3, **words).quantize(weight)
+            layer = qsdk.linear(q, bias=np.arange(5))
+            expected = x.astype(np.float64) @ q.dequantize().T.astype(np.float64) + np.arange(5)
+            assert np.allclose(layer(x), expected, rtol=1e-6, atol=1e-6)
+            print(layer.kernel.name)
+        print(qsdk.linear(q, activations="int8").kernel.name)
+        print(qsdk.linear(q, kernel="linear-simulated").kernel.name)
+    """)
+    ours, simulated = ["linear-codebook"] * 2, ["linear-simulated"] * 2
+    assert printed.split() == [*ours, *simulated]
+
+
+def test_the_list_of_kernels_and_the_cpu_show_its_kernel(with_codebook):
+    assert "linear-codebook" in with_codebook.qsdk("list", "kernel").stdout
+    rows = with_codebook.qsdk("cpu", "--json").document["kernels"]
+    found = {(k["kernel"], k["runs"]) for k in rows if k["encoding"] == "codebook"}
+    assert ("linear-codebook", True) in found
 
 
 # What it computes

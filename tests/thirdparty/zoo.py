@@ -27,6 +27,22 @@ def qsdk_quantizers():
     return [Good]
 """
 HOOK = "import qsdk\n@qsdk.hookimpl\ndef {hook}:\n    return {given}\n"
+KERNEL = """
+import qsdk
+
+class Zoo(qsdk.Kernel):
+    name = "linear-zoo"
+    operation = "linear"
+    encoding = "affine"
+    activations = frozenset({{"int8"}})
+    {words}
+    def prepare(self, operation, *, threads=0):
+        raise NotImplementedError
+
+@qsdk.hookimpl
+def qsdk_kernels():
+    return [Zoo]
+"""
 
 
 @attrs.frozen(kw_only=True)
@@ -76,6 +92,19 @@ BROKEN = [
     package(
         "contract", "0.6", f"qsdk_contract = 99\n{GOOD.format(name='contract')}",
         "it was written for contract version 99, and this qsdk has 1",
+    ),
+    package(
+        "kernel-type", "0.11", HOOK.format(hook="qsdk_kernels()", given="[qsdk.Quantizer]"),
+        "Quantizer'>; give subclasses of Kernel",
+    ),
+    package(
+        "kernel-feature", "0.12",
+        KERNEL.format(words="priority, features = 9, frozenset({'avx1024'})"),
+        "Zoo.features names avx1024, which there is not; did you mean 'avx",
+    ),
+    package(
+        "kernel-lacks", "0.13", KERNEL.format(words=""),
+        "Zoo.priority is None; give a whole number from 0",
     ),
     package(
         "argument", "0.7", HOOK.format(hook="qsdk_quantizers(manager)", given="[]"),

@@ -1,29 +1,26 @@
-"""The arm backend: one kernel per operation and instruction set."""
+"""The ARM backend: which families have a kernel for which instruction set."""
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import qsdk
+from qsdk_plugins.kernels.conv_int8 import ConvInt8
+from qsdk_plugins.kernels.instruction_sets import on
 from qsdk_plugins.kernels.linear_binary import LinearBinary, LinearTernary
-
-
-class LinearBinaryNeon(LinearBinary):
-    name = "linear-binary-neon"
-    instruction_set = "neon"
-    features: ClassVar[frozenset[str]] = frozenset({"extension", "neon"})
-    priority = 20
-    backend = "arm"
-
-
-class LinearTernaryNeon(LinearTernary):
-    name = "linear-ternary-neon"
-    instruction_set = "neon"
-    features: ClassVar[frozenset[str]] = frozenset({"extension", "neon"})
-    priority = 20
-    backend = "arm"
+from qsdk_plugins.kernels.linear_groups import LinearGroups
+from qsdk_plugins.kernels.linear_int8 import LinearInt8
 
 
 @qsdk.hookimpl
 def qsdk_kernels() -> list[type[qsdk.Kernel]]:
-    return [LinearBinaryNeon, LinearTernaryNeon]
+    return [
+        on(LinearInt8, "neon", "arm", 20, "neon"),
+        on(LinearInt8, "neon_pairs", "arm", 21, "neon", needs_room=True),
+        on(LinearInt8, "dotprod", "arm", 30, "neon dotprod"),
+        on(LinearInt8, "i8mm", "arm", 40, "neon i8mm"),
+        on(LinearGroups, "neon", "arm", 20, "neon", needs_room=True),
+        on(LinearGroups, "dotprod", "arm", 30, "neon dotprod", needs_room=True),
+        on(LinearBinary, "neon", "arm", 20, "neon"),
+        on(LinearTernary, "neon", "arm", 20, "neon"),
+        on(ConvInt8, "neon", "arm", 20, "neon"),
+        on(ConvInt8, "dotprod", "arm", 30, "neon dotprod"),
+    ]

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from qsdk import native
 from qsdk.encodings import Encoding
-from qsdk.interfaces import InputForm, Kernel, Operation, Output, Prepared
+from qsdk.interfaces import InputForm, Operation, Output, Prepared
+from qsdk_plugins.kernels.instruction_sets import NativeKernel
+from qsdk_plugins.kernels.memory import aligned
 from qsdk_plugins.kernels.native_prepared import NativePrepared
 
 WORD = 64
@@ -80,7 +82,7 @@ class SignPlanes:
         return digits
 
     def by_block(self, values: NDArray[Any], block: int) -> NDArray[Any]:
-        """(planes, rows, groups) as (blocks, groups, planes, rows of a block), filled with 0."""
+        """(planes, rows, groups) as (blocks, groups, planes, rows of a block), padded with 0."""
         blocks = -(-self.rows // block)
         padded = np.zeros((self.planes, blocks * block, self.groups), values.dtype)
         padded[:, : self.rows] = values[..., : self.groups]
@@ -90,7 +92,7 @@ class SignPlanes:
     def places(self) -> NDArray[np.int32]:
         """How many digits of each group are not 0, (planes, rows, groups)."""
         present = np.abs(self.digits())
-        found = np.zeros((self.planes, self.rows, self.groups), np.int32)
+        found = np.zeros((*present.shape[:2], self.groups), np.int32)  # no group in a length of 0
         for g in range(self.groups):
             found[..., g] = present[..., self.group(g)].sum(axis=-1)
         return found
@@ -120,38 +122,30 @@ def clip(y: NDArray[np.float32], output: Output) -> NDArray[np.float32]:
     return clipped
 
 
-class LinearBinary(Kernel):
-    """``native/linear_binary`` for one instruction set; a subclass names it."""
+class LinearBinary(NativeKernel):
+    """Signs in the weight; signs or floats in the input."""
 
+    family = "linear-binary"
+    folder = "linear_binary"
     operation = "linear"
     encoding = "binary_coded"
     activations: ClassVar[frozenset[str]] = frozenset({InputForm.BINARY, InputForm.FLOAT32})
     reference: ClassVar[str] = "linear-binary-reference"
-    instruction_set: ClassVar[str]
 
     def refusal(self, operation: Operation) -> str:
         return super().refusal(operation) or refusal(operation)
-
-    def unavailable(self) -> str:
-        missing = super().unavailable()
-        if not missing and not self._set():
-            return f"this build has no {self.instruction_set} code"
-        return missing
-
-    def _set(self) -> Any:
-        return native.library().lib.qsdk_linear_binary_find(self.instruction_set.encode())
 
     def prepare(self, operation: Operation, *, threads: int = 0) -> Prepared:
         ffi, lib = native.library().ffi, native.library().lib
         weight, form = SignPlanes.of(operation.weight), operation.activations
         layer = ffi.new("qsdk_linear_binary *")
-        layer.set = self._set()
+        layer.set = self.table()
         layer.rows, layer.length, layer.group_words = weight.rows, weight.length, weight.group_words
         layer.planes, layer.parts = weight.planes, len(weight.words)
         layer.bits = form.bits if form.form is InputForm.BINARY else 0
         layer.cycles = form.cycles
         block = lib.qsdk_linear_binary_block_rows(layer.set, layer.bits)
-        packed = _aligned(lib.qsdk_linear_binary_packed(layer))
+        packed = aligned(lib.qsdk_linear_binary_packed(layer))
         words = np.ascontiguousarray(weight.words)
         lib.qsdk_linear_binary_pack(
             layer, ffi.from_buffer("uint64_t[]", words), ffi.from_buffer("uint8_t[]", packed)
@@ -183,12 +177,6 @@ class LinearBinary(Kernel):
 class LinearTernary(LinearBinary):
     """The same for ternary weights."""
 
+    family = "linear-ternary"
     encoding = "ternary"
     reference = "linear-ternary-reference"
-
-
-def _aligned(size: int) -> NDArray[np.uint8]:
-    """So many bytes that start on a cache line."""
-    block = np.empty(size + WORD, np.uint8)
-    start = -block.ctypes.data % WORD
-    return block[start : start + size]

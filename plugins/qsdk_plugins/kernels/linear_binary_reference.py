@@ -47,7 +47,8 @@ class _LinearBinary(Prepared):
 
     def run(self, x: NDArray[Any], out: NDArray[Any]) -> None:
         row = self._float_row if self.operation.activations.form == "float32" else self._binary_row
-        rows, results = x.reshape(-1, x.shape[-1]), out.reshape(-1, out.shape[-1])
+        count = out.size // out.shape[-1]  # -1 is not for a length of 0
+        rows, results = x.reshape(count, x.shape[-1]), out.reshape(count, out.shape[-1])
         bias = self.operation.bias
         with np.errstate(over="ignore", invalid="ignore"):
             for given, result in zip(rows, results, strict=True):

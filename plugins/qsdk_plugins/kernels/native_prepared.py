@@ -10,8 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from qsdk import native
 from qsdk.interfaces import Kernel, Operation, Prepared, most_threads
-
-ALIGNMENT = 64
+from qsdk_plugins.kernels.memory import ScratchPool
 
 
 class NativePrepared(Prepared):
@@ -35,13 +34,14 @@ class NativePrepared(Prepared):
         threads: int,
     ):
         super().__init__(kernel, operation)
-        self.function, self.contexts, self.scratch_bytes = run, contexts, scratch_bytes
+        self.function, self.contexts = run, contexts
         self.threads = threads
         self._keep = keep
         self._from_buffer = native.library().ffi.from_buffer
         self._out_features, self._in_features = operation.weight.shape[:2]
+        self._tail = (self._out_features,)
         self._out_dtype = operation.output.dtype
-        self._pool: list[tuple[int, Any, NDArray[np.uint8]]] = []
+        self._pool = ScratchPool(scratch_bytes)
 
     def __call__(self, x: ArrayLike, out: NDArray[Any] | None = None) -> NDArray[Any]:
         # What Prepared does takes longer than a small layer; what fails here, it explains.
@@ -50,7 +50,7 @@ class NativePrepared(Prepared):
         context, shape = self.contexts.get(x.dtype), x.shape
         if context is None or not shape or shape[-1] != self._in_features:
             return super().__call__(x, out)
-        result = (*shape[:-1], self._out_features)
+        result = shape[:-1] + self._tail
         if out is None:
             out = np.empty(result, self._out_dtype)
         elif type(out) is not np.ndarray or out.dtype != self._out_dtype or out.shape != result:
@@ -64,7 +64,7 @@ class NativePrepared(Prepared):
         self._call(self.contexts[x.dtype], x, out, out.size // self._out_features)
 
     def _call(self, context: Any, x: NDArray[Any], out: NDArray[Any], rows: int) -> None:
-        scratch = self._scratch(rows)
+        scratch = self._pool.take(rows)
         self.function(
             context,
             self._from_buffer(x),
@@ -73,18 +73,4 @@ class NativePrepared(Prepared):
             scratch[1],
             self.threads or most_threads(),
         )
-        self._pool.append(scratch)
-
-    def _scratch(self, rows: int) -> tuple[int, Any, NDArray[np.uint8]]:
-        """Memory for one call; taken from a pool, because several threads may call at once."""
-        try:
-            scratch = self._pool.pop()
-        except IndexError:
-            pass
-        else:
-            if scratch[0] >= rows:
-                return scratch
-        block = np.empty(self.scratch_bytes(rows) + ALIGNMENT, np.uint8)
-        address = block.ctypes.data
-        ffi = native.library().ffi
-        return rows, ffi.cast("void *", address + -address % ALIGNMENT), block
+        self._pool.give(scratch)

@@ -1,29 +1,17 @@
-"""The portable backend: plain C, for every CPU that the extension is built for."""
+"""The portable backend: plain C, for every CPU."""
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import qsdk
+from qsdk_plugins.kernels.conv_int8 import ConvInt8
+from qsdk_plugins.kernels.instruction_sets import on
 from qsdk_plugins.kernels.linear_binary import LinearBinary, LinearTernary
+from qsdk_plugins.kernels.linear_groups import LinearGroups
+from qsdk_plugins.kernels.linear_int8 import LinearInt8
 
-
-class LinearBinaryPortable(LinearBinary):
-    name = "linear-binary-portable"
-    instruction_set = "portable"
-    features: ClassVar[frozenset[str]] = frozenset({"extension"})
-    priority = 10
-    backend = "portable"
-
-
-class LinearTernaryPortable(LinearTernary):
-    name = "linear-ternary-portable"
-    instruction_set = "portable"
-    features: ClassVar[frozenset[str]] = frozenset({"extension"})
-    priority = 10
-    backend = "portable"
+FAMILIES = (LinearInt8, LinearGroups, LinearBinary, LinearTernary, ConvInt8)
 
 
 @qsdk.hookimpl
 def qsdk_kernels() -> list[type[qsdk.Kernel]]:
-    return [LinearBinaryPortable, LinearTernaryPortable]
+    return [on(family, "portable", "portable", 10) for family in FAMILIES]

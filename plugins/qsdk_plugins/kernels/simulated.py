@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from qsdk.interfaces import InputForm, Kernel, Operation, Prepared, code_rows
+from qsdk.interfaces import InputForm, Kernel, Operation, Prepared, code_rows, input_group_size
 
 
 class SimulatedLinear(Kernel):
@@ -34,9 +34,10 @@ class _Simulated(Prepared):
         self._weight = operation.weight.dequantize().astype(np.float64)
 
     def run(self, x: NDArray[Any], out: NDArray[Any]) -> None:
-        rows = x.reshape(-1, x.shape[-1])
+        rows = x.reshape(out.size // out.shape[-1], x.shape[-1])  # -1 is not for a length of 0
         if self.operation.activations.form is not InputForm.FLOAT32:
-            rows = code_rows(rows, self.operation.activations).dequantize()
+            group_size = input_group_size(self.operation.weight)
+            rows = code_rows(rows, self.operation.activations, group_size).dequantize()
         with np.errstate(invalid="ignore", over="ignore"):
             y = rows.astype(np.float64) @ self._weight.T
             if self.operation.bias is not None:

@@ -1,72 +1,40 @@
-"""The x86 backend: one kernel per operation and instruction set."""
+"""The x86 backend: which families have a kernel for which instruction set."""
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import qsdk
+from qsdk_plugins.kernels.conv_int8 import ConvInt8
+from qsdk_plugins.kernels.instruction_sets import on
 from qsdk_plugins.kernels.linear_binary import LinearBinary, LinearTernary
+from qsdk_plugins.kernels.linear_groups import LinearGroups
+from qsdk_plugins.kernels.linear_int8 import LinearInt8
 
-
-class LinearBinaryAvx2(LinearBinary):
-    name = "linear-binary-avx2"
-    instruction_set = "avx2"
-    features: ClassVar[frozenset[str]] = frozenset({"extension", "avx2"})
-    priority = 20
-    backend = "x86"
-
-
-class LinearTernaryAvx2(LinearTernary):
-    name = "linear-ternary-avx2"
-    instruction_set = "avx2"
-    features: ClassVar[frozenset[str]] = frozenset({"extension", "avx2"})
-    priority = 20
-    backend = "x86"
-
-
-class LinearBinaryAvx512Bw(LinearBinary):
-    name = "linear-binary-avx512bw"
-    instruction_set = "avx512bw"
-    features: ClassVar[frozenset[str]] = frozenset({"extension", "avx512bw", "avx512dq"})
-    priority = 30
-    backend = "x86"
-
-
-class LinearTernaryAvx512Bw(LinearTernary):
-    name = "linear-ternary-avx512bw"
-    instruction_set = "avx512bw"
-    features: ClassVar[frozenset[str]] = frozenset({"extension", "avx512bw", "avx512dq"})
-    priority = 30
-    backend = "x86"
-
-
-class LinearBinaryAvx512Vpopcntdq(LinearBinary):
-    name = "linear-binary-avx512vpopcntdq"
-    instruction_set = "avx512vpopcntdq"
-    features: ClassVar[frozenset[str]] = frozenset(
-        {"extension", "avx512bw", "avx512dq", "avx512vpopcntdq"}
-    )
-    priority = 40
-    backend = "x86"
-
-
-class LinearTernaryAvx512Vpopcntdq(LinearTernary):
-    name = "linear-ternary-avx512vpopcntdq"
-    instruction_set = "avx512vpopcntdq"
-    features: ClassVar[frozenset[str]] = frozenset(
-        {"extension", "avx512bw", "avx512dq", "avx512vpopcntdq"}
-    )
-    priority = 40
-    backend = "x86"
+BW = "avx512bw avx512dq"
+VNNI = f"{BW} avx512vl avx512vnni"
+AMX = f"{VNNI} amx_tile amx_int8"
+POPCOUNT = f"{BW} avx512vpopcntdq"
 
 
 @qsdk.hookimpl
 def qsdk_kernels() -> list[type[qsdk.Kernel]]:
     return [
-        LinearBinaryAvx2,
-        LinearTernaryAvx2,
-        LinearBinaryAvx512Bw,
-        LinearTernaryAvx512Bw,
-        LinearBinaryAvx512Vpopcntdq,
-        LinearTernaryAvx512Vpopcntdq,
+        on(LinearInt8, "avx2", "x86", 20, "avx2"),
+        on(LinearInt8, "avx2_pairs", "x86", 21, "avx2", needs_room=True),
+        on(LinearInt8, "avxvnni", "x86", 25, "avx2 avxvnni"),
+        on(LinearInt8, "avx512bw", "x86", 30, BW),
+        on(LinearInt8, "avx512bw_pairs", "x86", 31, BW, needs_room=True),
+        on(LinearInt8, "avx512vnni", "x86", 40, VNNI),
+        on(LinearInt8, "amx", "x86", 50, AMX),
+        on(LinearGroups, "avx2", "x86", 20, "avx2 fma", needs_room=True),
+        on(LinearGroups, "avxvnni", "x86", 25, "avxvnni fma"),
+        on(LinearGroups, "avx512vnni", "x86", 40, VNNI),
+        on(LinearBinary, "avx2", "x86", 20, "avx2"),
+        on(LinearBinary, "avx512bw", "x86", 30, BW),
+        on(LinearBinary, "avx512vpopcntdq", "x86", 40, POPCOUNT),
+        on(LinearTernary, "avx2", "x86", 20, "avx2"),
+        on(LinearTernary, "avx512bw", "x86", 30, BW),
+        on(LinearTernary, "avx512vpopcntdq", "x86", 40, POPCOUNT),
+        on(ConvInt8, "avx2", "x86", 20, "avx2"),
+        on(ConvInt8, "avxvnni", "x86", 25, "avx2 avxvnni"),
+        on(ConvInt8, "avx512vnni", "x86", 40, VNNI),
     ]

@@ -15,44 +15,61 @@ import numpy as np
 from numpy.typing import NDArray
 
 import qsdk
+from qsdk import native
 from qsdk.errors import DataError
-from qsdk.interfaces import Observer
+from qsdk.interfaces import Ends, Observer
 
 NOTHING = np.iinfo(np.int32).min  # the exponent before anything but zeros was seen
+SMALLEST, LARGEST = -148, 128  # exponents that float32 values have
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class Seen:
     """The counts of all channels; arrays that are updated in place.
 
     counts : int64 (channels, 2 * bins); exponent : k of each channel's range
-    zeros, low, high : per channel
+    zeros : per channel
     """
 
+    ends: Ends
     counts: NDArray[np.int64]
     zeros: NDArray[np.int64]
     exponent: NDArray[np.int32]
-    low: NDArray[np.float32]
-    high: NDArray[np.float32]
 
     @classmethod
-    def nothing(cls, channels: int, bins: int) -> Self:
+    def nothing(cls, ends: Ends, bins: int) -> Self:
+        """What was seen before the values that have these ends are counted."""
+        channels = ends.low.size
         return cls(
+            ends=ends,
             counts=np.zeros((channels, 2 * bins), np.int64),
             zeros=np.zeros(channels, np.int64),
             exponent=np.full(channels, NOTHING, np.int32),
-            low=np.full(channels, np.inf, np.float32),
-            high=np.full(channels, -np.inf, np.float32),
         )
 
     def copy(self) -> Self:
-        return type(self)(*(array.copy() for array in attrs.astuple(self, recurse=False)))
+        return attrs.evolve(
+            self, counts=self.counts.copy(), zeros=self.zeros.copy(), exponent=self.exponent.copy()
+        )
 
-    def widen(self, low: NDArray[np.float32], high: NDArray[np.float32]) -> None:
-        if low.shape != self.low.shape:
-            raise DataError(f"this has {low.size} channels, and {self.low.size} were seen before")
-        np.minimum(self.low, low, out=self.low)
-        np.maximum(self.high, high, out=self.high)
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All of it by name, not copied."""
+        return {**attrs.asdict(self.ends, recurse=False), "counts": self.counts,
+                "zeros": self.zeros, "exponent": self.exponent}  # fmt: skip
+
+    def check(self) -> Self:
+        """Itself; DataError for counts and ranges that no values can have given."""
+        if self.counts.min() < 0 or self.zeros.min() < 0:
+            raise DataError("a count of the state is negative; give what state() gave")
+        for channel, exponent in enumerate(self.exponent):
+            counted = self.counts[channel].any()
+            fits = SMALLEST <= exponent <= LARGEST if counted else exponent == NOTHING
+            if not fits or not (counted or self.zeros[channel]):
+                raise DataError(
+                    f"channel {channel} of the state has the range 2**{exponent}, which does not "
+                    f"fit its {'' if counted else 'lack of '}counts; give what state() gave"
+                )
+        return self
 
     def grow(self, channel: int, exponent: int) -> None:
         """Double the channel's range until it is at least ``2**exponent``."""
@@ -66,9 +83,15 @@ class Seen:
             self.exponent[channel] += 1
 
     def count(self, channel: int, values: NDArray[np.float32], exponent: int) -> None:
-        """Take in values that are not zero and smaller than ``2**exponent``."""
+        """Take in values, not all zero and smaller than ``2**exponent``."""
         self.grow(channel, exponent)
         bins = self.counts.shape[1] // 2
+        if native.available() and bins <= native.MOST_BINS:
+            counts, width = self.counts[channel], int(self.exponent[channel])
+            self.zeros[channel] += native.histogram(values, bins, width, counts)
+            return
+        self.zeros[channel] += int((values == 0).sum())
+        values = values[values != 0]
         # Doubles hold the product exactly, so the floor is that of the true value.
         scaled = np.ldexp(values.astype(np.float64), -int(self.exponent[channel])) * bins
         index = np.floor(scaled).astype(np.int64) + bins
@@ -76,7 +99,7 @@ class Seen:
 
     def add(self, other: Seen) -> None:
         """Take in all that ``other`` has seen; ``other`` is grown to the same ranges."""
-        self.widen(other.low, other.high)
+        self.ends = self.ends.joined(other.ends)
         np.add(self.zeros, other.zeros, out=self.zeros)
         for channel, exponent in enumerate(other.exponent):
             if exponent != NOTHING:
@@ -109,24 +132,23 @@ class Histogram(Observer):
             raise DataError("nothing was observed; give at least one batch that is not empty")
         return self._seen
 
-    def _observe(self, rows: NDArray[np.float32]) -> None:
+    def _observe(self, rows: NDArray[np.float32], ends: Ends) -> None:
         if self._seen is None:
-            self._seen = Seen.nothing(len(rows), self.bins)
+            self._seen = Seen.nothing(ends, self.bins)
         seen = self._seen
-        seen.widen(rows.min(axis=1) + 0, rows.max(axis=1) + 0)  # -0.0 becomes 0.0: one zero
+        seen.ends = seen.ends.joined(ends)
         # frexp: |x| = f * 2**e with f < 1, so 2**e is above |x| even at a power of two.
-        exponents = np.frexp(np.maximum(rows.max(axis=1), -rows.min(axis=1)))[1]
+        sizes = np.maximum(ends.high, -ends.low)
         for channel, row in enumerate(rows):
-            values = row[row != 0]
-            seen.zeros[channel] += row.size - values.size
-            if values.size:
-                seen.count(channel, values, int(exponents[channel]))
+            if sizes[channel]:
+                seen.count(channel, row, int(np.frexp(sizes[channel])[1]))
+            else:
+                seen.zeros[channel] += row.size
 
     def merge(self, other: Self) -> Self:
         if self.bins != other.bins:
             raise DataError(f"histograms of {self.bins} and {other.bins} bins do not merge")
-        if self.axis != other.axis:
-            raise DataError(f"observers of axis {self.axis} and {other.axis} do not merge")
+        self._require_same_axis(other)
         merged = attrs.evolve(self)
         parts = [part._seen.copy() for part in (self, other) if part._seen is not None]
         if parts:
@@ -136,8 +158,7 @@ class Histogram(Observer):
         return merged
 
     def range(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        shape = () if self.axis is None else self.seen.low.shape
-        return self.seen.low.reshape(shape).copy(), self.seen.high.reshape(shape).copy()
+        return self.seen.ends.range(self.axis)
 
     def quantile(self, share: float, *, lower: bool = False) -> NDArray[np.float32]:
         """An edge of the bin in which the cumulative count reaches ``share``, per channel.
@@ -156,10 +177,23 @@ class Histogram(Observer):
         return np.asarray(np.minimum(np.ldexp(place / self.bins, exponent), largest), np.float32)
 
     def state(self) -> dict[str, NDArray[Any]]:
-        return {} if self._seen is None else attrs.asdict(self._seen.copy(), recurse=False)
+        held = {} if self._seen is None else self._seen.arrays()
+        return {name: array.copy() for name, array in held.items()}
 
     def load_state(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        self._seen = Seen(**arrays).copy() if arrays else None
+        self._seen = self._loaded(arrays) if arrays else None
+
+    def _loaded(self, arrays: Mapping[str, NDArray[Any]]) -> Seen:
+        held = self._checked_state(
+            arrays,
+            low=(np.float32, ()),
+            high=(np.float32, ()),
+            counts=(np.int64, (2 * self.bins,)),
+            zeros=(np.int64, ()),
+            exponent=(np.int32, ()),
+        )
+        ends = Ends.loaded(held.pop("low"), held.pop("high"))
+        return Seen(ends=ends, **held).check()
 
 
 @qsdk.hookimpl

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 import qsdk
 from qsdk.errors import DataError
-from qsdk.interfaces import Observer
+from qsdk.interfaces import Ends, Observer
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -21,44 +21,33 @@ class MinMax(Observer):
     name: ClassVar[str] = "minmax"
     mergeable: ClassVar[bool] = True
 
-    _low: NDArray[np.float32] | None = attrs.field(default=None, init=False)
-    _high: NDArray[np.float32] | None = attrs.field(default=None, init=False)
+    _ends: Ends | None = attrs.field(default=None, init=False)
 
-    def _observe(self, rows: NDArray[np.float32]) -> None:
-        self._widen(rows.min(axis=1) + 0, rows.max(axis=1) + 0)  # -0.0 becomes 0.0: one zero
-
-    def _widen(self, low: NDArray[np.float32], high: NDArray[np.float32]) -> None:
-        if self._low is None or self._high is None:
-            self._low, self._high = low, high
-            return
-        if low.shape != self._low.shape:
-            raise DataError(f"this has {low.size} channels, and {self._low.size} were seen before")
-        self._low, self._high = np.minimum(self._low, low), np.maximum(self._high, high)
+    def _observe(self, rows: NDArray[np.float32], ends: Ends) -> None:
+        self._ends = ends if self._ends is None else self._ends.joined(ends)
 
     def merge(self, other: Self) -> Self:
-        if self.axis != other.axis:
-            raise DataError(f"observers of axis {self.axis} and {other.axis} do not merge")
+        self._require_same_axis(other)
         merged = attrs.evolve(self)
-        for part in (self, other):
-            if part._low is not None and part._high is not None:
-                merged._widen(part._low, part._high)
+        merged._ends = other._ends if self._ends is None else self._ends.joined(other._ends)
         return merged
 
     def range(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        if self._low is None or self._high is None:
+        if self._ends is None:
             raise DataError("nothing was observed; give at least one batch that is not empty")
-        shape = () if self.axis is None else self._low.shape
-        return self._low.reshape(shape).copy(), self._high.reshape(shape).copy()
+        return self._ends.range(self.axis)
 
     def state(self) -> dict[str, NDArray[Any]]:
-        if self._low is None or self._high is None:
+        if self._ends is None:
             return {}
-        return {"low": self._low.copy(), "high": self._high.copy()}
+        return {"low": self._ends.low.copy(), "high": self._ends.high.copy()}
 
     def load_state(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        self._low, self._high = (
-            (arrays["low"].copy(), arrays["high"].copy()) if arrays else (None, None)
-        )
+        self._ends = self._loaded(arrays) if arrays else None
+
+    def _loaded(self, arrays: Mapping[str, NDArray[Any]]) -> Ends:
+        each = (np.float32, ())
+        return Ends.loaded(**self._checked_state(arrays, low=each, high=each))
 
 
 @qsdk.hookimpl

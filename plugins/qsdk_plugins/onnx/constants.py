@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 import qsdk
 from qsdk.encodings import Encoding
 from qsdk.errors import FileRefusedError, QsdkError
+from qsdk_plugins.onnx.noted import read_metadata
 from qsdk_plugins.onnx.reading import TensorReader
 
 DOMAIN = "qsdk"
@@ -184,7 +185,7 @@ class Constants:
         }
         kind = node.op_type.removeprefix(PREFIX)
         try:
-            target: type[Encoding] = qsdk.registry.get(f"encoding:{kind}")
+            target = qsdk.registry.encoding(kind, read_metadata(self.proto))
             return target.from_arrays(arrays, attributes(node))
         except QsdkError as error:
             raise FileRefusedError(f"weight {node.output[0]!r} is refused: {error}") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,9 +18,10 @@ from qsdk.encodings import Encoding
 from qsdk.errors import DataError, MissingExtraError, QsdkError
 from qsdk.interfaces import Layer, Model
 from qsdk_plugins.onnx.graph import Graph
+from qsdk_plugins.onnx.noted import read_metadata
 from qsdk_plugins.onnx.reading import TensorReader
 from qsdk_plugins.onnx.skeleton import is_external, nbytes, without_data
-from qsdk_plugins.onnx.writing import read_metadata, rewrite
+from qsdk_plugins.onnx.writing import opset_obstacles, rewrite
 
 INLINE_LIMIT = 2**30  # bytes of constants above which a model gets a data file beside it
 OUTSIDE_FROM = 1024  # bytes from which a constant goes there
@@ -73,6 +74,9 @@ class OnnxModel(Model):
         outside = [t for t in self.proto.graph.initializer if is_external(t)]
         data = {self._graph.constants.reader.locate(tensor)[0]: None for tensor in outside}
         return [*([self.source] if self.source else []), *data]
+
+    def obstacles(self, layers: Collection[str]) -> Sequence[str]:
+        return opset_obstacles(self._graph, layers)
 
     def with_encodings(
         self, encodings: Mapping[str, Encoding], metadata: Mapping[str, Any]
@@ -141,6 +145,13 @@ class OnnxModel(Model):
             raise DataError(f"the model cannot run on this: {_one_line(error)}") from None
         return dict(zip(names, map(np.asarray, values), strict=True))
 
+    def blank(self, batch: int = 1) -> dict[str, NDArray[Any]]:
+        return {
+            info.name: _zeros(info.type.tensor_type, batch)
+            for info in self.proto.graph.input
+            if info.name in self.inputs
+        }
+
     def _session(self, names: tuple[str, ...]) -> Any:
         if names not in self._sessions:
             runtime = import_onnxruntime()
@@ -167,6 +178,13 @@ class OnnxModel(Model):
             if name not in self.outputs:
                 proto.graph.output.append(onnx.ValueInfoProto(name=name))
         return bytes(proto.SerializeToString())
+
+
+def _zeros(kind: onnx.TypeProto.Tensor, batch: int) -> NDArray[Any]:
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
+    free = [batch, *[1] * len(kind.shape.dim)]
+    lengths = [axis.dim_value or free[i] for i, axis in enumerate(kind.shape.dim)]
+    return np.zeros(lengths, dtype)
 
 
 def _clear(tensor: onnx.TensorProto) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import onnx
@@ -16,9 +15,9 @@ from qsdk.errors import DataError, FileRefusedError, did_you_mean, grouped
 from qsdk_plugins.onnx.constants import DOMAIN
 from qsdk_plugins.onnx.decoding import Decoder, Parts, needed_opset
 from qsdk_plugins.onnx.graph import Graph, Weight
+from qsdk_plugins.onnx.noted import set_metadata
 from qsdk_plugins.onnx.skeleton import copy_model, without_data
 
-METADATA_KEY = "qsdk"
 OLDEST = 13  # the first opset in which channels have scales of their own
 
 
@@ -32,9 +31,9 @@ def rewrite(
     replaced = [weight for weight, _ in new]
     needed = max((needed_opset(encoding) for _, encoding in new), default=0)
     proto, notes = with_opset(skeleton(graph, replaced), needed, replaced)
-    if new and default_opset(proto) < OLDEST:
-        raise FileRefusedError(f"quantized weights need opset {OLDEST}, and {notes[-1]}")
     opset = default_opset(proto)
+    if new and opset < OLDEST:
+        raise FileRefusedError(_too_old(notes))
     fresh = _fresh_names(proto)
     parts = [
         Decoder(w.tensor, w.layout, w.data_type, opset, fresh).build(encoding)
@@ -43,8 +42,21 @@ def rewrite(
     _insert(proto, parts)
     said = zip(replaced, parts, strict=True)
     notes += grouped((weight.layer.name, note) for weight, part in said for note in part.notes)
-    _set_metadata(proto, metadata())
+    set_metadata(proto, metadata())
     return proto, notes
+
+
+def opset_obstacles(graph: Graph, layers: Iterable[str]) -> list[str]:
+    """Why a model of an old opset cannot be brought to where its weights can be quantized."""
+    if default_opset(graph.proto) >= OLDEST:
+        return []
+    replaced = [_weight(graph, name) for name in layers]
+    proto, notes = with_opset(skeleton(graph, replaced), OLDEST, replaced)
+    return [_too_old(notes)] if default_opset(proto) < OLDEST else []
+
+
+def _too_old(notes: Sequence[str]) -> str:
+    return f"quantized weights need opset {OLDEST}, and {notes[-1]}"
 
 
 def _weight(graph: Graph, name: str) -> Weight:
@@ -158,24 +170,3 @@ def _insert(proto: onnx.ModelProto, parts: list[Parts]) -> None:
         [o for o in proto.opset_import if o.domain != DOMAIN], ignore_unknown=True
     )
     proto.ir_version = max(proto.ir_version, lowest, 8 if proto.functions else 0)
-
-
-def _set_metadata(proto: onnx.ModelProto, noted: Mapping[str, Any]) -> None:
-    others = [entry for entry in proto.metadata_props if entry.key != METADATA_KEY]
-    del proto.metadata_props[:]
-    proto.metadata_props.extend(others)
-    if noted:
-        entry = proto.metadata_props.add()
-        entry.key, entry.value = METADATA_KEY, json.dumps(noted, sort_keys=True)
-
-
-def read_metadata(proto: onnx.ModelProto) -> dict[str, Any]:
-    """What qsdk noted in the model; empty when it has noted nothing readable."""
-    for entry in proto.metadata_props:
-        if entry.key == METADATA_KEY:
-            try:
-                noted = json.loads(entry.value)
-            except (ValueError, RecursionError):
-                return {}
-            return noted if isinstance(noted, dict) else {}
-    return {}

@@ -23,6 +23,10 @@ class RoundToNearest(AffineQuantizer):
     paper: ClassVar[str] = "arXiv:1712.05877"
     capabilities: ClassVar[qsdk.Capabilities] = qsdk.Capabilities(bits=range(1, 9))
 
+    @property
+    def stages_in_c(self) -> str:
+        return "E"
+
     def round(
         self,
         rows: NDArray[np.float32],

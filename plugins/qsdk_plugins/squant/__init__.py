@@ -35,6 +35,10 @@ class SQuant(AffineQuantizer):
         default="EKC", validator=attrs.validators.in_(("E", "EK", "EC", "EKC"))
     )
 
+    @property
+    def stages_in_c(self) -> str:
+        return self.stages
+
     def round(
         self,
         rows: NDArray[np.float32],

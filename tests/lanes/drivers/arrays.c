@@ -1,8 +1,10 @@
 /* Rounding, packing and SQuant on seeded inputs, against plain slow oracles in this file. */
 #include "driver.h"
-#include "qsdk_native.h"
+#include "arrays.h"
 
 #include <math.h>
+
+static const struct qsdk_arrays *set; /* under test */
 
 #define ROWS 3
 #define LONGEST 512
@@ -144,14 +146,18 @@ static void try_packing(int bits, int is_signed, size_t n)
     uint8_t *codes = guarded(0, n), *packed = guarded(1, bytes), *back = guarded(2, n);
     for (size_t i = 0; i < n; i++)
         codes[i] = (uint8_t)draw(256);
-    qsdk_pack_portable(codes, n, bits, packed);
-    int right = 1;
+    const int qmin = (int)draw(256) - 128;
+    const int reach = set->pack(codes, n, bits, (uint8_t)qmin, packed);
+    int right = 1, most = 0;
+    for (size_t i = 0; i < n; i++)
+        most = (uint8_t)(codes[i] - qmin) > most ? (uint8_t)(codes[i] - qmin) : most;
+    expect(reach == most, "how far codes reach", bits, qmin, (long)n);
     for (size_t bit = 0; bit < 8 * bytes; bit++) {
         const size_t i = bit / (size_t)bits;
         right &= bit_of(packed, bit) == (i < n ? codes[i] >> bit % (size_t)bits & 1 : 0);
     }
     expect(right, "pack", bits, is_signed, (long)n);
-    right = qsdk_unpack_portable(packed, bytes, n, bits, is_signed, back) == 0;
+    right = set->unpack(packed, bytes, n, bits, is_signed, back) == 0;
     for (size_t i = 0; i < n; i++) {
         int code = codes[i] % (1 << bits);
         if (is_signed && code >= 1 << (bits - 1))
@@ -160,7 +166,7 @@ static void try_packing(int bits, int is_signed, size_t n)
     }
     expect(right, "unpack", bits, is_signed, (long)n);
     if (bytes)
-        expect(qsdk_unpack_portable(packed + 1, bytes - 1, n, bits, is_signed, back) == 1,
+        expect(set->unpack(packed + 1, bytes - 1, n, bits, is_signed, back) == 1,
                "a packed buffer one byte short is refused", bits, is_signed, (long)n);
 }
 
@@ -171,8 +177,8 @@ static void try_rounding(int kind, const int *grid, size_t length)
     uint8_t *codes = guarded(3, ROWS * length);
     int64_t *error = guarded(4, ROWS * sizeof *error);
     rows_of(kind, grid, length, x, scale, zero);
-    qsdk_quantize_rows_portable(x, ROWS, length, scale, zero, grid[0], grid[1], codes);
-    qsdk_squared_error_rows_portable(x, ROWS, length, scale, zero, grid[0], grid[1], error);
+    set->quantize_rows(x, ROWS, length, scale, zero, grid[0], grid[1], codes);
+    set->squared_error_rows(x, ROWS, length, scale, zero, grid[0], grid[1], error);
     int right_codes = 1, right_error = 1;
     for (size_t r = 0; r < ROWS; r++) {
         int64_t sum = 0;
@@ -197,8 +203,8 @@ static void try_squant(int kind, const int *grid, size_t kernels, size_t kernel_
     int32_t *zero = guarded(2, ROWS * sizeof *zero), *error = guarded(4, length * sizeof *error);
     uint8_t *codes = guarded(3, ROWS * length);
     rows_of(kind, grid, length, x, scale, zero);
-    qsdk_squant_portable(x, ROWS, kernels, kernel_size, scale, zero, grid[0], grid[1], stages & 1,
-                         stages >> 1, error, codes);
+    set->squant(x, ROWS, kernels, kernel_size, scale, zero, grid[0], grid[1], stages & 1,
+                stages >> 1, error, codes);
     int right = 1;
     for (size_t r = 0; r < ROWS; r++) {
         oracle_squant(x + r * length, length, kernel_size, scale[r], zero[r], grid[0], grid[1],
@@ -209,22 +215,132 @@ static void try_squant(int kind, const int *grid, size_t kernels, size_t kernel_
     expect(right, "squant", kind + 10 * stages, grid[0], (long)(1000 * kernels + kernel_size));
 }
 
-int main(void)
+static void try_range(int kind, const int *grid, size_t length)
 {
-    static const size_t sizes[] = {1, 2, 3, 9, 25}, counts[] = {0, 1, 2, 5, 17};
+    float *x = guarded(0, ROWS * length * sizeof *x), *low = guarded(1, ROWS * sizeof *low);
+    float *high = guarded(2, ROWS * sizeof *high), scale[ROWS];
+    int32_t zero[ROWS];
+    rows_of(kind, grid, length, x, scale, zero);
+    int finite = set->range_rows(x, ROWS, length, low, high), right = finite;
+    for (size_t r = 0; r < ROWS; r++) {
+        float least = INFINITY, most = -INFINITY;
+        for (size_t i = 0; i < length; i++) {
+            least = fminf(least, x[r * length + i]);
+            most = fmaxf(most, x[r * length + i]);
+        }
+        right &= low[r] == least && high[r] == most;
+        right &= !(low[r] == 0 && signbit(low[r])) && !(high[r] == 0 && signbit(high[r]));
+    }
+    expect(right, "range_rows", kind, grid[0], (long)length);
+    for (size_t i = 0; i < ROWS * length; i += 1 + draw(5)) {
+        const float was = x[i];
+        x[i] = kind == 0 ? NAN : kind == 1 ? INFINITY : -INFINITY;
+        expect(!set->range_rows(x, ROWS, length, low, high), "not finite", kind, (long)i,
+               (long)length);
+        x[i] = was;
+    }
+}
+
+/* Every step of the grid in double, rounded where the header says float. */
+static void try_grid(int kind, const int *grid, int symmetric)
+{
+    float low[16], high[16], scale[16];
+    int32_t zero[16];
+    for (int r = 0; r < 16; r++) {
+        low[r] = -one_value(kind, 0, 9) * ldexpf(1, (int)draw(200) - 100);
+        high[r] = low[r] + fabsf(one_value(kind, 0, 9)) * ldexpf(1, (int)draw(200) - 100);
+    }
+    qsdk_grid_rows_portable(low, high, 16, grid[0], grid[1], symmetric, scale, zero);
+    for (int r = 0; r < 16; r++) {
+        const double bottom = fmin(low[r], 0), top = fmax(high[r], 0);
+        double step = symmetric ? fmax(-bottom, top) / grid[1] : (top - bottom) / (grid[1] - grid[0]);
+        step = top > bottom ? fmax(step, 0x1p-126) : 1;
+        const int64_t first = grid[0] - nearest((double)((float)bottom / (float)step));
+        const int64_t expected = symmetric ? 0 : held(first, grid[0], grid[1]);
+        expect(scale[r] == (float)step && zero[r] == expected, "grid_rows", kind, symmetric, r);
+    }
+}
+
+/* The one call against the calls that it is made of. */
+static void try_encoding(const int *grid, int bits, size_t kernels, size_t kernel_size, int stages)
+{
+    const size_t rows = 19, length = kernels * kernel_size, bytes = (rows * length * (size_t)bits + 7) / 8;
+    const size_t block = length * (size_t)bits % 8 ? 8 : 1 + draw(12);
+    float *x = guarded(0, rows * length * sizeof *x), low[19], high[19], scale[19], scales[19];
+    int32_t *error = guarded(1, length * sizeof *error), zero[19], zeros[19];
+    uint8_t *codes = guarded(2, block * length), *packed = guarded(3, bytes);
+    uint8_t *all = guarded(4, rows * length), *expected = guarded(5, bytes);
+    for (size_t i = 0; i < rows * length; i++)
+        x[i] = (float)(draw(1 << 20) + draw(1 << 20)) / (1 << 20) - 0.9f;
+    int right = qsdk_encode_rows_portable(set, x, rows, kernels, kernel_size, bits, grid[0],
+                                          grid[1], 0, stages & 1, stages >> 1, block, error, codes,
+                                          scale, zero, packed);
+    set->range_rows(x, rows, length, low, high);
+    qsdk_grid_rows_portable(low, high, rows, grid[0], grid[1], 0, scales, zeros);
+    set->squant(x, rows, kernels, kernel_size, scales, zeros, grid[0], grid[1], stages & 1,
+                stages >> 1, error, all);
+    set->pack(all, rows * length, bits, (uint8_t)grid[0], expected);
+    right &= !memcmp(packed, expected, bytes) && !memcmp(scale, scales, sizeof scale) &&
+             !memcmp(zero, zeros, sizeof zero);
+    expect(right, "encode_rows", bits, stages, (long)(1000 * kernels + kernel_size));
+    if (length) {
+        x[draw((uint32_t)(rows * length))] = NAN;
+        right = !qsdk_encode_rows_portable(set, x, rows, kernels, kernel_size, bits, grid[0],
+                                           grid[1], 0, stages & 1, stages >> 1, block, error,
+                                           codes, scale, zero, packed);
+        expect(right, "encode_rows of NaN", bits, stages, (long)(1000 * kernels + kernel_size));
+    }
+}
+
+static int runs(const char *features)
+{
+    char words[256], *rest = words;
+    snprintf(words, sizeof words, "%s", features);
+    for (char *word; (word = strtok_r(rest, " ", &rest));)
+        if (!has_feature(word))
+            return 0;
+    return 1;
+}
+
+static void try_all(void)
+{
+    static const size_t sizes[] = {1, 2, 3, 9, 9, 25, 49}, counts[] = {0, 1, 2, 5, 17, 33, 40};
     for (int bits = 1; bits <= 8; bits++)
         for (int is_signed = 0; is_signed < 2; is_signed++)
             for (size_t n = 0; n <= 200; n++)
                 try_packing(bits, is_signed, n);
+    for (int bits = 1; bits <= 8; bits++)
+        for (int stages = 0; stages < 4; stages++)
+            for (size_t s = 0; s < 7; s++)
+                for (size_t c = 1; c < 6; c++) {
+                    const int grid[] = {-(1 << (bits - 1)), (1 << (bits - 1)) - 1};
+                    try_encoding(grid, bits, counts[c], sizes[s], stages);
+                }
     for (int g = 0; g < GRIDS; g++)
         for (int kind = 0; kind < KINDS; kind++) {
-            for (size_t length = 0; length <= 130; length++)
+            for (size_t length = 0; length <= 130; length++) {
                 try_rounding(kind, grids[g], length);
+                try_range(kind, grids[g], length);
+            }
             for (int stages = 0; stages < 4; stages++)
                 for (int seed = 0; seed < 5; seed++)
-                    for (size_t s = 0; s < 5; s++)
-                        for (size_t c = 0; c < 5; c++)
-                            try_squant(kind, grids[g], counts[c], sizes[s], stages);
+                    for (size_t s = 0; s < 7; s++)
+                        for (size_t c = 0; c < 7; c++)
+                            if (counts[c] * sizes[s] <= LONGEST)
+                                try_squant(kind, grids[g], counts[c], sizes[s], stages);
         }
+}
+
+int main(void)
+{
+    for (int kind = 0; kind < KINDS - 1; kind++)
+        for (int g = 0; g < GRIDS; g++)
+            for (int symmetric = 0; symmetric < 1 + (grids[g][0] == -grids[g][1]); symmetric++)
+                try_grid(kind, grids[g], symmetric);
+    for (uint32_t i = 0; (set = qsdk_arrays(i)); i++)
+        if (runs(set->features))
+            try_all();
+        else
+            printf("skipped %s: this CPU has not all of %s\n", set->name, set->features);
     return summary();
 }

@@ -1,4 +1,4 @@
-"""Every native function against its numpy twin, and the whole job once, for emulated CPUs.
+"""Every native function against its numpy twin, every kernel, the whole job: for emulated CPUs.
 
 Few imports and seeded inputs, for an emulator is fifteen times slower. Inputs are integers times
 a power of two, so that nothing depends on the libm of the machine: the digest that is printed at
@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import qsdk
 from qsdk import native
 from qsdk.encodings import pack, unpack
+from qsdk.interfaces import Activations, Output
 
 LENGTHS = [*range(10), 15, 16, 17, 31, 32, 33, 63, 64, 65, 257]
 GRIDS = [{"bits": bits, "signed": signed} for bits in (1, 2, 3, 4, 8) for signed in (True, False)]
@@ -105,6 +108,48 @@ def test_the_whole_job(tmp_path, method, range_rule):
     decoded = with_c_and_with_numpy(quantized)
     whole = np.concatenate([weight.ravel() for weight in weights.values()])
     assert 0 < np.abs(decoded - whole).max() < 1
+
+
+KERNELS = qsdk.registry.entries("kernel")
+
+
+@pytest.mark.parametrize("entry", KERNELS, ids=lambda entry: entry.name)
+def test_a_kernel_that_this_cpu_runs_equals_its_reference(entry):
+    from qsdk.cli.kernel_trial import trial
+
+    health, reason = trial(entry.full_name)
+    print(f"\nkernel {entry.name}: {health}, {reason}")
+    if health == "skipped":
+        pytest.skip(reason)
+    assert health == "ok"
+
+
+def test_what_would_run_needs_nothing_that_this_cpu_lacks():
+    from qsdk.cli.main import qsdk as group
+
+    result = CliRunner().invoke(group, ["cpu", "--json"], catch_exceptions=False)
+    document = json.loads(result.stdout)
+    found = set(document["features"]["found"])
+    print(f"\nfeatures: {', '.join(sorted(found))}")
+    running = [kernel for kernel in document["kernels"] if kernel["runs"]]
+    assert all(set(kernel["features"]) <= found for kernel in running)
+    forms = {kernel["activations"] for kernel in running if kernel["operation"] == "linear"}
+    assert {"float32", "int8", "uint8", "fixed_int8", "fixed_uint8"} <= forms
+
+
+def test_integers_of_the_reference_are_the_same_on_every_cpu():
+    scheme = qsdk.Scheme(bits=8)
+    for seed, length in enumerate(LENGTHS):
+        rows, scale, zero_point = rows_of(seed, (5, length), scheme)
+        codes = qsdk.quantize_rows(rows, scale, zero_point, scheme)
+        weight = qsdk.Affine.from_codes(codes, scale, zero_point, scheme)
+        for form in ("fixed_int8", "fixed_uint8"):
+            activations = Activations(form=form, scale=0.25, zero_point=3)
+            for output in ("int32", Output(form="uint8", scale=2.0**7, zero_point=9)):
+                words = {"bias": scale * 8, "activations": activations, "output": output}
+                y = qsdk.linear(weight, kernel="linear-int8-reference", **words)(rows)
+                compared["inputs"] += 1
+                digest.update(y.tobytes())
 
 
 def test_no_plugin_is_broken():

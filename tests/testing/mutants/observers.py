@@ -8,6 +8,7 @@ import attrs
 import numpy as np
 
 from qsdk import registry
+from qsdk.interfaces import Ends
 
 from .base import MUTANTS, caught_by
 
@@ -73,10 +74,10 @@ class TakesIntegers(Good):
 
 @caught_by("check_a_batch_of_other_channels_is_refused")
 class StartsAnew(Good):
-    def _widen(self, low, high):
-        if self._low is not None and self._low.shape != low.shape:
-            self._low = None
-        super()._widen(low, high)
+    def _observe(self, rows, ends):
+        if self._ends is not None and self._ends.low.size != len(rows):
+            self._ends = None
+        super()._observe(rows, ends)
 
 
 @caught_by("check_an_axis_that_a_batch_lacks_is_refused")
@@ -91,7 +92,7 @@ class AddsAnAxis(Good):
 @caught_by("check_nothing_observed_is_an_error")
 class ZeroFromNothing(Good):
     def range(self):
-        return super().range() if self._low is not None else (np.float32(0), np.float32(0))
+        return super().range() if self._ends is not None else (np.float32(0), np.float32(0))
 
 
 @caught_by("check_the_range_is_ordered_and_no_wider_than_the_data")
@@ -149,13 +150,13 @@ class ForgetsTheHigh(Good):
 @caught_by("check_a_state_given_out_is_a_copy")
 class GivesItself(Good):
     def state(self):
-        return {} if self._low is None else {"low": self._low, "high": self._high}
+        return {} if self._ends is None else {"low": self._ends.low, "high": self._ends.high}
 
 
 @caught_by("check_a_state_taken_in_is_copied")
 class KeepsWhatItLoads(Good):
     def load_state(self, arrays):
-        self._low, self._high = arrays.get("low"), arrays.get("high")
+        self._ends = Ends(arrays["low"], arrays["high"]) if arrays else None
 
 
 @caught_by("check_memory_is_bounded")
@@ -180,28 +181,29 @@ class LosesTheOther(Good):
 @caught_by("check_merging_is_commutative")
 class PrefersItself(Good):
     def merge(self, other):
-        return super().merge(self if self._low is not None else other)
+        return super().merge(self if self._ends is not None else other)
 
 
 @caught_by("check_merging_is_associative")
 class Averages(Good):
     def merge(self, other):
         merged = super().merge(other)
-        if self._low is not None and other._low is not None:
-            merged._low = (self._low + other._low) / 2
+        if self._ends is not None and other._ends is not None:
+            low = (self._ends.low + other._ends.low) / 2
+            merged._ends = attrs.evolve(merged._ends, low=low)
         return merged
 
 
 @caught_by("check_a_new_observer_is_neutral")
 class NothingWins(Good):
     def merge(self, other):
-        return super().merge(other) if other._low is not None else attrs.evolve(other)
+        return super().merge(other) if other._ends is not None else attrs.evolve(other)
 
 
 @caught_by("check_merging_leaves_both_unchanged")
 class MergesInPlace(Good):
     def merge(self, other):
-        self._low, self._high = (merged := super().merge(other))._low, merged._high
+        self._ends = super().merge(other)._ends
         return self
 
 

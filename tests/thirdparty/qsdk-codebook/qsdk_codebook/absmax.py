@@ -16,8 +16,8 @@ class AbsMax(qsdk.Observer):
 
     _largest: np.ndarray | None = attrs.field(default=None, init=False)  # one for each channel
 
-    def _observe(self, rows):
-        self._widen(np.abs(rows).max(axis=1))
+    def _observe(self, rows, ends):
+        self._widen(np.maximum(ends.high, -ends.low))
 
     def _widen(self, largest):
         if self._largest is not None and self._largest.shape != largest.shape:
@@ -25,8 +25,7 @@ class AbsMax(qsdk.Observer):
         self._largest = largest if self._largest is None else np.maximum(self._largest, largest)
 
     def merge(self, other):
-        if self.axis != other.axis:
-            raise DataError(f"observers of axis {self.axis} and {other.axis} do not merge")
+        self._require_same_axis(other)
         merged = attrs.evolve(self)
         for part in (self, other):
             if part._largest is not None:
@@ -43,7 +42,9 @@ class AbsMax(qsdk.Observer):
         return {} if self._largest is None else {"largest": self._largest.copy()}
 
     def load_state(self, arrays):
-        self._largest = np.copy(arrays["largest"]) if arrays else None
+        each = (np.float32, ())  # one number for each channel
+        held = self._checked_state(arrays, largest=each) if arrays else {}
+        self._largest = held.get("largest")
 
 
 @qsdk.hookimpl

@@ -1,0 +1,46 @@
+/* Which function each instruction set has; where it has none of its own, the next best. */
+#include "arrays.h"
+#include "histogram.h"
+
+static const struct qsdk_arrays sets[] = {
+#ifdef QSDK_X86_ARRAYS
+    {
+        .name = "avx512",
+        .features = "avx512f avx512bw avx512vl avx512dq avx512vbmi",
+        .pack = qsdk_pack_avx512,
+        .unpack = qsdk_unpack_portable,
+        .range_rows = qsdk_range_rows_avx512,
+        .quantize_rows = qsdk_quantize_rows_avx512,
+        .squared_error_rows = qsdk_squared_error_rows_avx512,
+        .squant = qsdk_squant_avx512,
+        .histogram = qsdk_histogram_avx512,
+    },
+    {
+        .name = "avx2",
+        .features = "avx2",
+        .pack = qsdk_pack_avx2,
+        .unpack = qsdk_unpack_portable,
+        .range_rows = qsdk_range_rows_avx2,
+        .quantize_rows = qsdk_quantize_rows_avx2,
+        .squared_error_rows = qsdk_squared_error_rows_avx2,
+        .squant = qsdk_squant_avx2,
+        .histogram = qsdk_histogram_avx2,
+    },
+#endif
+    {
+        .name = "portable",
+        .features = "",
+        .pack = qsdk_pack_portable,
+        .unpack = qsdk_unpack_portable,
+        .range_rows = qsdk_range_rows_portable,
+        .quantize_rows = qsdk_quantize_rows_portable,
+        .squared_error_rows = qsdk_squared_error_rows_portable,
+        .squant = qsdk_squant_portable,
+        .histogram = qsdk_histogram_portable,
+    },
+};
+
+const struct qsdk_arrays *qsdk_arrays(uint32_t i)
+{
+    return i < sizeof sets / sizeof *sets ? &sets[i] : NULL;
+}

@@ -1,0 +1,227 @@
+"""``conv`` on affine weights of up to 8 bits and 8-bit input codes, in C: native/conv_int8."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, ClassVar
+
+import attrs
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from qsdk import native
+from qsdk.errors import DataError
+from qsdk.interfaces import Conv, Kernel, Operation, Prepared, most_threads
+from qsdk_plugins.kernels.instruction_sets import NativeKernel
+from qsdk_plugins.kernels.linear_int8 import input_fields, output_fields, result_arrays
+from qsdk_plugins.kernels.linear_int8_reference import CODED, OUTPUTS, overflow, steps_and_scale
+from qsdk_plugins.kernels.memory import ScratchPool, aligned
+
+REMEMBERED = 64  # sizes of images that a layer is prepared for at the same time
+INT8 = np.iinfo(np.int8)
+
+
+class ConvInt8(NativeKernel):
+    """Exact where accumulators fit 32 bits."""
+
+    family = "conv-int8"
+    folder = "conv_int8"
+    operation = "conv"
+    encoding = "affine"
+    granularity = frozenset({"per_tensor", "per_channel"})
+    activations: ClassVar[frozenset[str]] = CODED
+    outputs = OUTPUTS
+    reference: ClassVar[str] = "conv-int8-reference"
+
+    def refusal(self, operation: Operation) -> str:
+        return super().refusal(operation) or overflow(operation)
+
+    def prepare(self, operation: Operation, *, threads: int = 0) -> Prepared:
+        return ConvPrepared(self, operation, self.table(), threads)
+
+
+def weight_parts(steps: NDArray[np.int64], is_wide: bool) -> NDArray[np.int16]:
+    """Weights as numbers that the instructions take: 16 bits, or bytes that add up to them.
+
+    Returns (parts, *shape of steps); one part suffices unless 8-bit weights have a zero_point.
+    """
+    if is_wide:
+        return steps[None].astype(np.int16)
+    parts = [np.clip(steps, INT8.min, INT8.max)]
+    while (rest := steps - sum(parts)).any():
+        parts.append(np.clip(rest, INT8.min, INT8.max))
+    return np.stack(parts).astype(np.int16)
+
+
+def quads(parts: NDArray[np.int16], is_dilated: bool) -> NDArray[np.int16]:
+    """(parts, out, channels, height, width) to (out, steps, 4), as conv_int8.h orders steps.
+
+    Four of a quad are channels of one place; where there is one channel, places of one row, or
+    one of them where they are dilated.
+    """
+    count, outputs, channels, height, width = parts.shape
+    if channels == 1 and width > 1 and is_dilated:
+        filled = np.pad(parts[..., None], [(0, 0)] * 5 + [(0, 3)])
+    elif channels == 1 and width > 1:
+        filled = np.pad(parts, [(0, 0)] * 4 + [(0, -width % 4)])
+    else:
+        filled = np.pad(parts, [(0, 0), (0, 0), (0, -channels % 4), (0, 0), (0, 0)])
+        filled = np.moveaxis(filled.reshape(count, outputs, -1, 4, height, width), 3, -1)
+    return np.moveaxis(filled, 0, 1).reshape(outputs, -1, 4)
+
+
+@attrs.frozen(eq=False)
+class PackedWeight:
+    """What contexts of all sizes of images share.
+
+    fields : of ``struct qsdk_conv_int8``
+    steps : how many offsets it needs
+    keep : the arrays that the fields point to
+    """
+
+    fields: dict[str, Any]
+    steps: int
+    keep: list[NDArray[Any]]
+
+    @classmethod
+    def of(cls, operation: Conv, table: Any, workers: int) -> PackedWeight:
+        ffi, lib = native.library().ffi, native.library().lib
+        steps, _ = steps_and_scale(operation.weight)
+        steps = steps.reshape(*steps.shape[:2], -1, steps.shape[-1])  # 1-D: a height of 1
+        groups, is_wide = operation.groups, bool(lib.qsdk_conv_int8_is_wide(table))
+        outputs = len(steps) // groups
+        block = min(int(lib.qsdk_conv_int8_block(table)), 1 << (outputs - 1).bit_length())
+        blocks = -(-outputs // block)
+
+        def per_group(values: NDArray[Any]) -> NDArray[Any]:
+            """(out, ...) to (groups, blocks, block, ...), filled up with zeros."""
+            given = values.reshape(groups, outputs, *values.shape[1:])
+            fill = [(0, 0), (0, blocks * block - outputs)] + [(0, 0)] * (values.ndim - 1)
+            return np.pad(given, fill).reshape(groups, blocks, block, *values.shape[1:])
+
+        parts = weight_parts(steps, is_wide)
+        packed = np.moveaxis(per_group(quads(parts, operation.dilation[-1] > 1)), 2, 3)
+        if is_wide:
+            packed = packed[..., [0, 2, 1, 3]]
+        weights = aligned(packed.size * (2 if is_wide else 1))
+        stored = np.ascontiguousarray(packed, np.int16 if is_wide else np.int8)
+        weights[:] = stored.reshape(-1).view(np.uint8)
+        arrays = {"weights": weights, "sums": per_group(steps.sum(axis=(1, 2, 3), dtype=np.int32))}
+        for name in ("addend", "mantissa", "right"):  # unless requantized
+            arrays[name] = np.zeros(groups * blocks * block, np.int64)
+        for name, array in result_arrays(operation).items():
+            arrays[name] = np.ascontiguousarray(per_group(array[: len(steps)]))
+        fields = {
+            "set": table, "groups": groups, "channels": steps.shape[1], "outputs": outputs,
+            "kernel": steps.shape[2:], "block": block, "blocks": blocks, "repeats": len(parts),
+            "workers": workers, **output_fields(lib, operation),
+            **{name: ffi.cast("void *", array.ctypes.data) for name, array in arrays.items()},
+            **two_axes(operation),
+        }  # fmt: skip
+        return cls(fields, packed.shape[2], list(arrays.values()))
+
+
+def two_axes(operation: Conv) -> dict[str, tuple[int, ...]]:
+    """Stride, dilation and padding of a 2-D convolution that does the same."""
+    axes = len(operation.stride)
+    more = 2 - axes
+    return {
+        "stride": (1,) * more + operation.stride,
+        "dilation": (1,) * more + operation.dilation,
+        "begin": (0,) * more + operation.padding[:axes],
+        "end": (0,) * more + operation.padding[axes:],
+    }
+
+
+@attrs.frozen(eq=False)
+class Fitted:
+    """A context for images of one size and dtype.
+
+    keep : what the context points to
+    result : shape of the result of one image
+    pool : scratch for its calls
+    """
+
+    context: Any
+    keep: object
+    result: tuple[int, ...]
+    pool: ScratchPool
+
+
+class ConvPrepared(Prepared):
+    """Prepares a context for each new size of images, and calls C with as little Python as can be.
+
+    Calls may run at once: each takes scratch of its own from the pool of its context.
+    """
+
+    def __init__(self, kernel: Kernel, operation: Operation, table: Any, threads: int):
+        super().__init__(kernel, operation)
+        assert isinstance(operation, Conv)
+        self.threads = threads
+        self._weight = PackedWeight.of(operation, table, threads or os.cpu_count() or 1)
+        self._library = native.library()
+        self._from_buffer = self._library.ffi.from_buffer
+        self._function = self._library.lib.qsdk_conv_int8_run
+        self._dtype = operation.output.dtype
+        self._fitted: dict[tuple[Any, tuple[int, ...]], Fitted] = {}
+
+    def __call__(self, x: ArrayLike, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        # What Prepared does takes longer than a small layer; what fails here, it explains.
+        if type(x) is not np.ndarray:
+            return super().__call__(x, out)
+        shape = x.shape
+        fitted = self._fitted.get((x.dtype, shape[1:]))
+        if fitted is None or not shape[0] or not x.flags.c_contiguous:
+            return super().__call__(x, out)
+        result = (shape[0], *fitted.result)
+        if out is None:
+            out = np.empty(result, self._dtype)
+        elif (
+            type(out) is not np.ndarray
+            or out.dtype != self._dtype
+            or out.shape != result
+            or not out.flags.carray
+        ):
+            return super().__call__(x, out)
+        self._run(fitted, x, out)
+        return out
+
+    def run(self, x: NDArray[Any], out: NDArray[Any]) -> None:
+        key = (x.dtype, x.shape[1:])
+        fitted = self._fitted.get(key)
+        if fitted is None:
+            fitted = self._fit(x, out.shape[1:])
+            if len(self._fitted) >= REMEMBERED:
+                self._fitted = {}
+            self._fitted[key] = fitted
+        self._run(fitted, x, out)
+
+    def _run(self, fitted: Fitted, x: NDArray[Any], out: NDArray[Any]) -> None:
+        scratch = fitted.pool.take(len(x))
+        self._function(
+            fitted.context,
+            self._from_buffer(x),
+            len(x),
+            self._from_buffer(out),
+            scratch[1],
+            self.threads or most_threads(),
+        )
+        fitted.pool.give(scratch)
+
+    def _fit(self, x: NDArray[Any], result: tuple[int, ...]) -> Fitted:
+        ffi, lib = self._library.ffi, self._library.lib
+        offsets = np.zeros(self._weight.steps, np.uint64)
+        context = ffi.new("struct qsdk_conv_int8 *", {
+            **self._weight.fields,
+            **input_fields(lib, self.operation, x.dtype),
+            "height": x.shape[2] if x.ndim == 4 else 1,
+            "width": x.shape[-1],
+            "offsets": ffi.cast("void *", offsets.ctypes.data),
+        })  # fmt: skip
+        if lib.qsdk_conv_int8_fit(context):
+            raise DataError(f"images of shape {x.shape[1:]} are too large; give smaller ones")
+        at = ffi.new("struct qsdk_conv_int8_vector[]", context.vectors)
+        context.at = at
+        lib.qsdk_conv_int8_place(context)
+        pool = ScratchPool(lambda images: int(lib.qsdk_conv_int8_scratch(context, images)))
+        return Fitted(context, (offsets, at), result, pool)
