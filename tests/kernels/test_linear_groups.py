@@ -285,7 +285,7 @@ def test_what_a_kernel_does_not_take_is_refused_with_the_reason(rng, kernel, sch
 def test_eight_bits_are_refused_where_they_would_saturate(rng, kernel):
     operation = Linear(weight=weight_of(rng, 4, 32, scheme_of(8, 32)))
     found = {c.kernel.name: c.kernel.refusal(operation) for c in dispatch.candidates(operation)}
-    assert "not for 8" in found[kernel]
+    assert "not 8" in found[kernel]
     assert not found["linear-groups-portable"]
 
 

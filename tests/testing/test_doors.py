@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -23,9 +24,10 @@ DOCS = Path(qsdk.__file__).parent.parent / "docs"
 
 
 def python(*words, cwd) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, *map(str, words)], cwd=cwd, capture_output=True, text=True, timeout=120
-    )
+    # What was added to this run of pytest is not meant for those inside it.
+    own = {word: value for word, value in os.environ.items() if word != "PYTEST_ADDOPTS"}
+    command = [sys.executable, *map(str, words)]
+    return subprocess.run(command, cwd=cwd, env=own, capture_output=True, text=True, timeout=120)
 
 
 def run_pytest(*words, cwd) -> subprocess.CompletedProcess:

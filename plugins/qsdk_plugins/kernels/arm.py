@@ -6,7 +6,7 @@ import qsdk
 from qsdk_plugins.kernels.conv_int8 import ConvInt8
 from qsdk_plugins.kernels.instruction_sets import on
 from qsdk_plugins.kernels.linear_binary import LinearBinary, LinearTernary
-from qsdk_plugins.kernels.linear_groups import LinearGroups
+from qsdk_plugins.kernels.linear_groups import TO_7_BITS, LinearGroups
 from qsdk_plugins.kernels.linear_int8 import LinearInt8
 
 
@@ -17,8 +17,8 @@ def qsdk_kernels() -> list[type[qsdk.Kernel]]:
         on(LinearInt8, "neon_pairs", "arm", 21, "neon", needs_room=True),
         on(LinearInt8, "dotprod", "arm", 30, "neon dotprod"),
         on(LinearInt8, "i8mm", "arm", 40, "neon i8mm"),
-        on(LinearGroups, "neon", "arm", 20, "neon", needs_room=True),
-        on(LinearGroups, "dotprod", "arm", 30, "neon dotprod", needs_room=True),
+        on(LinearGroups, "neon", "arm", 20, "neon", bits=TO_7_BITS),
+        on(LinearGroups, "dotprod", "arm", 30, "neon dotprod", bits=TO_7_BITS),
         on(LinearBinary, "neon", "arm", 20, "neon"),
         on(LinearTernary, "neon", "arm", 20, "neon"),
         on(ConvInt8, "neon", "arm", 20, "neon"),

@@ -40,12 +40,12 @@ def on(
     backend: str,
     priority: int,
     features: str = "",
-    *,
-    needs_room: bool = False,
+    **limits: Any,
 ) -> type[Kernel]:
     """The kernel of ``family`` for one instruction set.
 
     features : names of the CPU features it needs, beside the C extension
+    limits : what it declares otherwise than its family
     """
     declared: dict[str, Any] = {
         "__module__": family.__module__,
@@ -55,6 +55,6 @@ def on(
         "backend": backend,
         "priority": priority,
         "features": frozenset({"extension", *features.split()}),
-        "needs_room": needs_room,
+        **limits,
     }
     return type(family.__name__ + instruction_set.title().replace("_", ""), (family,), declared)

@@ -22,10 +22,13 @@ from qsdk_plugins.kernels.native_prepared import NativePrepared
 
 COLUMNS = 16  # in a block
 LARGEST_CODE = 128  # of the input, in magnitude
+TO_7_BITS = frozenset(range(2, 8))  # for two products in 16 bits, or for signed bytes
+    range(2, 8)
+)  # where products of two are added in 16 bits, or bytes are signed
 
 
 class LinearGroups(NativeKernel):
-    """Weights of 8 bits are for those that have no need of room."""
+    """Scaled group by group, so that each may have a scale of its own."""
 
     family = "linear-groups"
     folder = "linear_groups"
@@ -33,7 +36,7 @@ class LinearGroups(NativeKernel):
 
     operation = "linear"
     encoding = "affine"
-    bits = frozenset(range(2, 9))
+    bits = frozenset({*TO_7_BITS, 8})
     group_multiple = 16
     activations: ClassVar[frozenset[str]] = frozenset({"float32", "int8"})
 
@@ -42,8 +45,6 @@ class LinearGroups(NativeKernel):
             return why
         assert isinstance(operation.weight, qsdk.Affine)
         scheme = operation.weight.scheme
-        if self.needs_room and scheme.bits > 7:
-            return f"is exact for 7 bits and fewer, not for {scheme.bits}"
         if operation.activations.form is InputForm.FLOAT32:
             return ""
         if scheme.group_size is None and scheme.bits > 4:

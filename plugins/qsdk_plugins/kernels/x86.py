@@ -6,7 +6,7 @@ import qsdk
 from qsdk_plugins.kernels.conv_int8 import ConvInt8
 from qsdk_plugins.kernels.instruction_sets import on
 from qsdk_plugins.kernels.linear_binary import LinearBinary, LinearTernary
-from qsdk_plugins.kernels.linear_groups import LinearGroups
+from qsdk_plugins.kernels.linear_groups import TO_7_BITS, LinearGroups
 from qsdk_plugins.kernels.linear_int8 import LinearInt8
 
 BW = "avx512bw avx512dq"
@@ -25,7 +25,7 @@ def qsdk_kernels() -> list[type[qsdk.Kernel]]:
         on(LinearInt8, "avx512bw_pairs", "x86", 31, BW, needs_room=True),
         on(LinearInt8, "avx512vnni", "x86", 40, VNNI),
         on(LinearInt8, "amx", "x86", 50, AMX),
-        on(LinearGroups, "avx2", "x86", 20, "avx2 fma", needs_room=True),
+        on(LinearGroups, "avx2", "x86", 20, "avx2 fma", bits=TO_7_BITS),
         on(LinearGroups, "avxvnni", "x86", 25, "avxvnni fma"),
         on(LinearGroups, "avx512vnni", "x86", 40, VNNI),
         on(LinearBinary, "avx2", "x86", 20, "avx2"),
