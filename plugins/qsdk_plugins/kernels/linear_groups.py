@@ -23,8 +23,6 @@ from qsdk_plugins.kernels.native_prepared import NativePrepared
 COLUMNS = 16  # in a block
 LARGEST_CODE = 128  # of the input, in magnitude
 TO_7_BITS = frozenset(range(2, 8))  # for two products in 16 bits, or for signed bytes
-    range(2, 8)
-)  # where products of two are added in 16 bits, or bytes are signed
 
 
 class LinearGroups(NativeKernel):
