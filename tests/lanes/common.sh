@@ -36,7 +36,7 @@ need() {
 together() {
     local function=$1 failed=0 pids=()
     for argument in "${@:2}"; do
-        while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do sleep 0.2; done
+        while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do sleep 0.05; done
         "$function" "$argument" &
         pids+=($!)
     done

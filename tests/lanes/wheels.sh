@@ -28,8 +28,9 @@ auditwheel repair --plat "$PLATFORM" --wheel-dir "$WORK/repaired" "$WHEEL" >"$WO
 repaired=$(basename "$WORK"/repaired/*.whl)
 [[ $repaired == *"$PLATFORM"* ]] || fail "repaired to $repaired"
 "$PYTHON" -m zipfile -l "$WORK/repaired/$repaired" >"$WORK/list"
-if grep -F '.libs/' "$WORK/list"; then fail "$repaired brings libraries along"; fi
+# The runtime of OpenMP is all that it needs beside glibc.
+if grep -F '.libs/' "$WORK/list" | grep -v libgomp; then fail "$repaired brings libraries along"; fi
 "$WORK/venv/bin/pip" install --no-deps "$WORK/repaired/$repaired"
 cd "$WORK"
 "$WORK/venv/bin/python" -c 'from qsdk._native import ffi, lib; assert len(dir(lib)) >= 5; print(*dir(lib))'
-echo "repaired: $repaired, no library brought along"
+echo "repaired: $repaired, brings along: $(grep -oE 'libgomp[^ ]*' "$WORK/list" || echo nothing)"
