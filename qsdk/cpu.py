@@ -66,12 +66,12 @@ def threads() -> int:
 _after_fork = False
 
 
-def most_threads() -> int:
-    """What a call may use when its layer sets no limit: 0 for as many as OpenMP gives.
+def most_threads(asked: int = 0) -> int:
+    """What a call may use of the threads ``asked`` for, 0 being as many as OpenMP gives.
 
     1 in a forked child: the threads of its parent are gone, and GNU OpenMP waits for them.
     """
-    return 1 if _after_fork else 0
+    return 1 if _after_fork else asked
 
 
 def _note_fork() -> None:

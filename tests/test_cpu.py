@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -117,3 +119,26 @@ def test_a_forked_child_uses_one_thread():
         os._exit(0)
     os.waitpid(child, 0)
     assert os.read(read, 1) == b"\x01" and cpu.most_threads() == 0
+
+
+FORKS = """
+import os, sys, numpy as np, qsdk
+from qsdk import Scheme
+
+rng = np.random.default_rng(0)
+codes = rng.integers(-128, 128, (2048, 2048)).astype(np.int8)
+weight = qsdk.Affine.from_codes(codes, np.ones(2048), np.zeros(2048, int), Scheme(symmetric=True))
+layer = qsdk.linear(weight, activations="int8", threads=2)
+x = rng.normal(size=(64, 2048)).astype(np.float32)
+y = layer(x)
+if os.fork() == 0:
+    os._exit(0 if np.array_equal(layer(x), y) else 3)
+sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_layer_that_used_threads_runs_in_a_forked_child():
+    # GNU OpenMP would wait for ever: for the threads of a pool that the child does not have.
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", FORKS], timeout=60)
+    assert done.returncode == 0

@@ -204,7 +204,7 @@ class ConvPrepared(Prepared):
             len(x),
             self._from_buffer(out),
             scratch[1],
-            self.threads or most_threads(),
+            most_threads(self.threads),
         )
         fitted.pool.give(scratch)
 

@@ -71,6 +71,6 @@ class NativePrepared(Prepared):
             rows,
             self._from_buffer(out),
             scratch[1],
-            self.threads or most_threads(),
+            most_threads(self.threads),
         )
         self._pool.give(scratch)
