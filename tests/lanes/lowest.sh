@@ -12,9 +12,11 @@ WITHOUT=(
     # Minutes of arithmetic, and nothing that a version could change:
     "tests/plugins/test_onnx.py::test_squant_reaches_its_accuracy_and_rounding_does_not"
 )
-# Tests of the documentation, of lanes, of the contract kit (long: it runs on one quantizer instead),
-# and those that install packages.
-OTHERS=(--ignore tests/docs --ignore tests/lanes --ignore tests/testing --ignore tests/thirdparty)
+# Tests of the documentation, of lanes, those that install packages, and three long ones that runs of
+# the contract kit on a quantizer and on a kernel stand for: of the kit, of C, and of the doctor.
+OTHERS=(--ignore tests/docs --ignore tests/lanes --ignore tests/thirdparty --ignore tests/testing
+    --ignore tests/kernels --ignore tests/native
+    --ignore tests/cli/test_doctor.py --ignore tests/cli/test_kernel_trial.py)
 
 copy_sources "$WORK/sources"
 cd "$WORK/sources"
@@ -28,4 +30,6 @@ for test in "${WITHOUT[@]}"; do skip "$LANE: $test: the reason stands in tests/l
 if [ -d "$ROOT/../shared" ]; then ln -s "$(cd "$ROOT/../shared" && pwd)" "$WORK/shared"; fi
 PYTHONSAFEPATH="" QSDK_REQUIRE_NATIVE=1 "$WORK/venv/bin/python" -m pytest -q -n "$(nproc)" --durations=5 \
     -p no:cacheprovider "${WITHOUT[@]/#/--deselect=}" "${OTHERS[@]}" tests
-QSDK_REQUIRE_NATIVE=1 "$WORK/venv/bin/python" -m qsdk check squant
+for name in squant linear-int8-reference linear-groups-portable; do
+    QSDK_REQUIRE_NATIVE=1 "$WORK/venv/bin/python" -m qsdk check "$name"
+done
