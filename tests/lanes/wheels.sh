@@ -23,14 +23,16 @@ PATH=$WORK/venv/bin:$PATH
 COLUMNS=200 abi3audit --strict --summary "$WHEEL" 2>&1 | tee "$WORK/abi3.log"
 grep -q "0 ABI version mismatches and 0 ABI violations" "$WORK/abi3.log" || fail "abi3audit"
 auditwheel show "$WHEEL" 2>/dev/null | tr '\n' ' ' | grep -oE 'manylinux[_0-9]+[^"]*|versions +[^}]*}' | paste -sd ' '
-auditwheel repair --plat "$PLATFORM" --wheel-dir "$WORK/repaired" "$WHEEL" >"$WORK/repair.log" 2>&1 ||
+# The runtime of OpenMP is brought along where a release is built; that of this machine may want a
+# newer glibc than the platform has, and says nothing of ours.
+skip "$LANE: libgomp in the repaired wheel: it comes from the image that builds a release"
+auditwheel repair --exclude libgomp.so.1 --plat "$PLATFORM" --wheel-dir "$WORK/repaired" "$WHEEL" >"$WORK/repair.log" 2>&1 ||
     { cat "$WORK/repair.log"; fail "auditwheel repair"; }
 repaired=$(basename "$WORK"/repaired/*.whl)
 [[ $repaired == *"$PLATFORM"* ]] || fail "repaired to $repaired"
 "$PYTHON" -m zipfile -l "$WORK/repaired/$repaired" >"$WORK/list"
-# The runtime of OpenMP is all that it needs beside glibc.
-if grep -F '.libs/' "$WORK/list" | grep -v libgomp; then fail "$repaired brings libraries along"; fi
+if grep -F '.libs/' "$WORK/list"; then fail "$repaired brings libraries along"; fi
 "$WORK/venv/bin/pip" install --no-deps "$WORK/repaired/$repaired"
 cd "$WORK"
 "$WORK/venv/bin/python" -c 'from qsdk._native import ffi, lib; assert len(dir(lib)) >= 5; print(*dir(lib))'
-echo "repaired: $repaired, brings along: $(grep -oE 'libgomp[^ ]*' "$WORK/list" || echo nothing)"
+echo "repaired: $repaired; beside glibc it needs libgomp alone"
