@@ -731,7 +731,7 @@ SAID = {
     "texts": ["acme 1.0"],
     "no origin": [{}],
     "an origin that is a list": [{"origin": ["acme 1.0"]}],
-    "an option of pip": [{"origin": "--index-url=x 1.0"}],
+    "an option of pip": [{"origin": "--pre 1.0"}],
     "a command": [{"origin": "acme 1.0'; rm"}],
     "an address": [{"origin": "acme@http://x 1.0"}],
     "an escape": [{"origin": "acme\x1b[31m 1.0"}],
