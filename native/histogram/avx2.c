@@ -4,7 +4,6 @@
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <immintrin.h>
-#include <string.h>
 
 #define TARGET __attribute__((target("avx2")))
 
@@ -48,18 +47,7 @@ TARGET static void count_avx2(const float *x, size_t n, int32_t bins, float fact
 int64_t qsdk_histogram_avx2(const float *x, size_t n, int32_t bins, int32_t exponent,
                               uint32_t *tables, int64_t *counts)
 {
-    const float factor = qsdk_histogram_factor_portable(bins, exponent);
-    const size_t vectors = factor > 0 ? n - n % 32 : 0;
-    int64_t zeros = 0;
-    for (size_t done = 0; done < vectors;) {
-        const size_t left = vectors - done;
-        const size_t block = left < QSDK_HISTOGRAM_BLOCK ? left : QSDK_HISTOGRAM_BLOCK;
-        memset(tables, 0, 4 * (2 * (size_t)bins + 1) * sizeof *tables);
-        count_avx2(x + done, block, bins, factor, tables);
-        zeros += qsdk_histogram_collect_portable(tables, bins, counts);
-        done += block;
-    }
-    return zeros + qsdk_histogram_portable(x + vectors, n - vectors, bins, exponent, tables, counts);
+    return qsdk_histogram_by_portable(count_avx2, x, n, bins, exponent, tables, counts);
 }
 
 #else

@@ -4,6 +4,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /* counts[2 * bins] += 1 at floor(x * bins / 2^exponent) + bins for every x that is not 0; returns
  * how many are. The product is taken as if it were exact.
@@ -42,6 +43,29 @@ static inline int64_t qsdk_histogram_collect_portable(const uint32_t *tables, in
                      tables[3 * width + i];
     return (int64_t)tables[width - 1] + tables[2 * width - 1] + tables[3 * width - 1] +
            tables[4 * width - 1];
+}
+
+/* Counts n values, a multiple of 32, into the four tables. */
+typedef void qsdk_histogram_count(const float *x, size_t n, int32_t bins, float factor,
+                                  uint32_t *tables);
+
+/* The histogram by a function that counts vectors; what is left over is counted one by one. */
+static inline int64_t qsdk_histogram_by_portable(qsdk_histogram_count *count, const float *x,
+                                                 size_t n, int32_t bins, int32_t exponent,
+                                                 uint32_t *tables, int64_t *counts)
+{
+    const float factor = qsdk_histogram_factor_portable(bins, exponent);
+    const size_t vectors = factor > 0 ? n - n % 32 : 0;
+    int64_t zeros = 0;
+    for (size_t done = 0; done < vectors;) {
+        const size_t left = vectors - done;
+        const size_t block = left < QSDK_HISTOGRAM_BLOCK ? left : QSDK_HISTOGRAM_BLOCK;
+        memset(tables, 0, 4 * (2 * (size_t)bins + 1) * sizeof *tables);
+        count(x + done, block, bins, factor, tables);
+        zeros += qsdk_histogram_collect_portable(tables, bins, counts);
+        done += block;
+    }
+    return zeros + qsdk_histogram_portable(x + vectors, n - vectors, bins, exponent, tables, counts);
 }
 
 #endif
