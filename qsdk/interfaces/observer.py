@@ -78,6 +78,13 @@ class Observer(abc.ABC):
         Raises DataError when nothing was observed.
         """
 
+    def range_for(self, scheme: Scheme) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The ends that serve codes of ``scheme`` best; :meth:`range` where it makes no difference.
+
+        Raises DataError when nothing was observed.
+        """
+        return self.range()
+
     @abc.abstractmethod
     def state(self) -> Arrays:
         """Everything seen so far, as named arrays."""
@@ -118,4 +125,4 @@ class Observer(abc.ABC):
 
     def params(self, scheme: Scheme) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
         """Scale and zero_point for ``scheme``, of the shape of :meth:`range`."""
-        return scale_and_zero_point(*self.range(), scheme)
+        return scale_and_zero_point(*self.range_for(scheme), scheme)
