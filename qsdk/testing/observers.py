@@ -304,6 +304,29 @@ def check_a_state_taken_in_is_copied(new: New, batches: Array) -> None:
     require(state_of(observer) == before, "writing into the arrays it loaded changed the observer")
 
 
+def _wrong_states(arrays: Mapping[str, NDArray[Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What no observer gave: a part missing, a part more, another dtype, another shape, a NaN."""
+    for name, array in arrays.items():
+        if len(arrays) > 1:  # without any part it is the state of a new observer
+            yield f"a state without {name!r}", {k: v for k, v in arrays.items() if k != name}
+        yield f"{name!r} as complex numbers", {**arrays, name: array.astype(np.complex64)}
+        yield f"{name!r} with an axis more", {**arrays, name: array[..., np.newaxis]}
+        if array.dtype.kind == "f" and array.size:
+            yield f"{name!r} with a NaN", {**arrays, name: np.full_like(array, np.nan)}
+    yield "a state with a part more", {**arrays, "unknown": np.zeros(1, np.float32)}
+
+
+@promise(stream)
+def check_a_state_of_no_observer_is_refused(new: New, batches: Array) -> None:
+    """Parts missing, added, of other dtype or shape, or NaN: DataError, and nothing changes."""
+    arrays = seen_by(new, *batches).state()
+    observer = seen_by(new, batches[0])
+    before = state_of(observer)
+    for what, wrong in _wrong_states(arrays):
+        refused_with(DataError, what, observer.load_state, wrong)
+        require(state_of(observer) == before, f"{what} was refused, and changed the observer")
+
+
 @promise(stream)
 def check_memory_is_bounded(new: New, batches: Array) -> None:
     """The state after many batches, of any magnitude, is no larger than after one."""
