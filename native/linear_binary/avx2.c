@@ -183,9 +183,7 @@ const struct qsdk_linear_binary_set qsdk_linear_binary_avx2 = {
     .lane_bytes = 1,
     .block_rows = ROWS,
     .float_block_rows = QSDK_BINARY_FLOAT_ROWS_AVX2,
-    .residual = qsdk_binary_residual_avx2,
-    .above = qsdk_binary_above_avx2,
-    .code = qsdk_binary_code_avx2,
+    .coder = &qsdk_sign_codes_avx2,
     .rows = rows_avx2,
     .float_rows = qsdk_binary_float_rows_avx2,
 };

@@ -182,9 +182,7 @@ const struct qsdk_linear_binary_set qsdk_linear_binary_avx512bw = {
     .lane_bytes = 1,
     .block_rows = ROWS,
     .float_block_rows = QSDK_BINARY_FLOAT_ROWS_AVX512,
-    .residual = qsdk_binary_residual_avx512,
-    .above = qsdk_binary_above_avx512,
-    .code = qsdk_binary_code_avx512,
+    .coder = &qsdk_sign_codes_avx512bw,
     .rows = rows_avx512bw,
     .float_rows = qsdk_binary_float_rows_avx512,
 };

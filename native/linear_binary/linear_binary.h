@@ -14,25 +14,13 @@
  * with the digits d of the weight; ternary: the same for the digits that are +1, with 0 for the
  * others, minus the same for those that are -1. x is continued with zeros to whole fours.
  *
- * Coding a row of K floats. a = |x|; sums are float32 of 16 lanes, lane l over elements l, l + 16,
- * ..., then the upper half of the lanes is added to the lower until one is left.
- *   greedy:  S = sum a; beta[0] = S / K; r = |a - beta[0]|; beta[1] = sum r / K; and so on.
- *   A row whose S is not finite has a result of NaN.
- *   levels:  betas sorted, largest first. The 2^(bits-1) sums beta[0] +- beta[1] +- ... from left to
- *            right, negated with all their signs where below 0, sorted upwards; equal ones stay in
- *            the order of their signs, read as binary digits. Thresholds: v / 2 + v' / 2 of
- *            neighbours. The code of a is that of level number #{thresholds <= a}, its signs turned
- *            around where x < 0.
- *   cycles:  levels; then betas of least squares for these codes: normal equations from counts and
- *            sums of the elements at or above each threshold, solved in double by elimination
- *            without pivoting; a pivot below 1/1024 (of integers: equal planes) leaves the betas.
- *            Their magnitudes, as floats, are the new betas.
- *   Last, the codes of the levels of the last betas.
+ * The codes of a row of input are those of sign_codes.h: greedy start, nearest codes, so many cycles.
+ * A row that has no codes has a result of NaN.
  */
 #ifndef QSDK_LINEAR_BINARY_H
 #define QSDK_LINEAR_BINARY_H
 
-#include "kernel.h"
+#include "sign_codes.h"
 
 /* [cffi] */
 struct qsdk_linear_binary_set;
@@ -78,34 +66,21 @@ void qsdk_linear_binary_run(const void *layer, const void *x, size_t rows, void 
                             int threads);
 /* [/cffi] */
 
-enum { QSDK_BINARY_BITS = 4, QSDK_BINARY_LEVELS = 8 };
-
-/* Levels of a row as masks. Bit by bit, plane i is start[i], turned around by each threshold at or
- * below a that has flip[i] set, and once more where x < 0. */
-struct qsdk_binary_levels {
-    int planes, count; /* thresholds */
-    float threshold[QSDK_BINARY_LEVELS - 1];
-    uint64_t start[QSDK_BINARY_BITS], flip[QSDK_BINARY_BITS][QSDK_BINARY_LEVELS - 1];
-};
+enum { QSDK_BINARY_BITS = 4 }; /* of the input */
 
 /* What a set brings along. Layout of weights: [block][plane][chunk][part][row of the block], where a
  * chunk is `lane_bytes` bytes of a row's bits: 8, or 1. A set of 1-byte lanes is handed tables for
  * the input, others its words. With `interleaved`, every sixteen rows lie
  * in the order 0, 2, .. 14, 1, 3, .. 15.
  *
- * residual  sum of | ..| |x| - beta[0] | .. - beta[count - 1] |
- * above     for each threshold: sum and number of the |x| at or above it
- * code      planes of n elements: words[n / 64 + 1][planes], 0 behind the last element
+ * coder     of the input
  * rows      blocks first .. first + count of a layer for one row of binary input
  * float_rows  the same for floats, of which it gets tables */
 struct qsdk_linear_binary_set {
     const char *name;
     int lane_bytes, interleaved, block_rows;
     int float_block_rows; /* floats: lanes of 1 byte */
-    float (*residual)(const float *x, size_t n, const float *beta, int count);
-    void (*above)(const float *x, size_t n, const float *threshold, int count, float *sum,
-                  int64_t *number);
-    void (*code)(const float *x, size_t n, const struct qsdk_binary_levels *levels, uint64_t *words);
+    const struct qsdk_sign_codes *coder;
     void (*rows)(const qsdk_linear_binary *layer, size_t first, size_t count, const void *input,
                  const float *beta, float *y);
     void (*float_rows)(const qsdk_linear_binary *layer, size_t first, size_t count,
@@ -116,14 +91,6 @@ extern const struct qsdk_linear_binary_set qsdk_linear_binary_portable, qsdk_lin
     qsdk_linear_binary_avx512bw, qsdk_linear_binary_avx512vpopcntdq, qsdk_linear_binary_neon;
 
 /* Shared by the sets, in portable C. */
-
-#if defined(__clang__)
-#define QSDK_UNROLL _Pragma("clang loop unroll(full)")
-#elif defined(__GNUC__)
-#define QSDK_UNROLL _Pragma("GCC unroll 16")
-#else
-#define QSDK_UNROLL
-#endif
 
 static inline size_t qsdk_binary_words_portable(const qsdk_linear_binary *layer)
 {
@@ -150,45 +117,6 @@ static inline int32_t qsdk_binary_places_portable(const qsdk_linear_binary *laye
     const size_t start = g * layer->group_words * 64, length = layer->group_words * 64;
     const size_t rest = layer->length - start;
     return (int32_t)(rest < length ? rest : length);
-}
-
-/* One element's |..| |x| - beta[0] |.. - beta[count - 1]|. */
-static inline float qsdk_binary_residual_portable(float x, const float *beta, int count)
-{
-    float r = x < 0 ? -x : x;
-    for (int i = 0; i < count; i++) {
-        r -= beta[i];
-        r = r < 0 ? -r : r;
-    }
-    return r;
-}
-
-/* 16 lanes to their sum. */
-static inline float qsdk_binary_fold_portable(float *lane)
-{
-    for (int half = 8; half; half /= 2)
-        for (int l = 0; l < half; l++)
-            lane[l] += lane[l + half];
-    return lane[0];
-}
-
-/* A word of each plane, from the words of the thresholds and of the signs; valid: places in use. */
-static inline void qsdk_binary_planes_portable(const struct qsdk_binary_levels *levels,
-                                               const uint64_t *above, uint64_t negative,
-                                               uint64_t valid, uint64_t *words)
-{
-    for (int i = 0; i < levels->planes; i++) {
-        uint64_t plane = levels->start[i] ^ negative;
-        for (int j = 0; j < levels->count; j++)
-            plane ^= above[j] & levels->flip[i][j];
-        words[i] = plane & valid;
-    }
-}
-
-/* The lowest n places of a word, n from 1 to 64. */
-static inline uint64_t qsdk_binary_valid_portable(size_t n)
-{
-    return n < 64 ? (UINT64_C(1) << n) - 1 : ~UINT64_C(0);
 }
 
 /* Codes, betas and, for 1-byte lanes, tables of one row; input.c. */

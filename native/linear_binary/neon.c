@@ -9,110 +9,6 @@
 
 enum { ROWS = 8, VECTORS = ROWS / 2, FLUSH = 31 };
 
-/* Coding. */
-
-static inline float fold_neon(const float32x4_t *sum)
-{
-    float lane[16];
-    for (int q = 0; q < 4; q++)
-        vst1q_f32(lane + 4 * q, sum[q]);
-    return qsdk_binary_fold_portable(lane);
-}
-
-static float residual_neon(const float *x, size_t n, const float *beta, int count)
-{
-    float32x4_t sum[4] = {vdupq_n_f32(0), vdupq_n_f32(0), vdupq_n_f32(0), vdupq_n_f32(0)};
-    float last[16] = {0};
-    const size_t whole = n / 16 * 16;
-    for (size_t k = whole; k < n; k++)
-        last[k - whole] = qsdk_binary_residual_portable(x[k], beta, count);
-    for (size_t k = 0; k < whole; k += 16)
-        for (int q = 0; q < 4; q++) {
-            float32x4_t r = vabsq_f32(vld1q_f32(x + k + 4 * q));
-            for (int i = 0; i < count; i++)
-                r = vabsq_f32(vsubq_f32(r, vdupq_n_f32(beta[i])));
-            sum[q] = vaddq_f32(sum[q], r);
-        }
-    for (int q = 0; q < 4; q++)
-        sum[q] = vaddq_f32(sum[q], vld1q_f32(last + 4 * q));
-    return fold_neon(sum);
-}
-
-/* Sum and number of 16 magnitudes at or above the threshold. */
-static inline uint32x4_t above_16_neon(const float *x, float32x4_t threshold, float32x4_t *sum,
-                                       uint32x4_t number)
-{
-    for (int q = 0; q < 4; q++) {
-        const float32x4_t a = vabsq_f32(vld1q_f32(x + 4 * q));
-        const uint32x4_t is = vcgeq_f32(a, threshold);
-        sum[q] = vaddq_f32(sum[q], vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(a), is)));
-        number = vsubq_u32(number, is);
-    }
-    return number;
-}
-
-static void above_neon(const float *x, size_t n, const float *threshold, int count, float *sum,
-                       int64_t *number)
-{
-    const size_t whole = n / 16 * 16;
-    float last[16] = {0};
-    memcpy(last, x + whole, (n - whole) * sizeof *x);
-    for (int j = 0; j < count; j++) {
-        const float32x4_t limit = vdupq_n_f32(threshold[j]);
-        float32x4_t sums[4] = {vdupq_n_f32(0), vdupq_n_f32(0), vdupq_n_f32(0), vdupq_n_f32(0)};
-        uint32x4_t found = vdupq_n_u32(0);
-        for (size_t k = 0; k < whole; k += 16)
-            found = above_16_neon(x + k, limit, sums, found);
-        found = above_16_neon(last, limit, sums, found);
-        number[j] = (int64_t)vaddvq_u32(found);
-        if (0 >= threshold[j]) /* so were the zeros behind the last */
-            number[j] -= (int64_t)(16 - (n - whole));
-        sum[j] = fold_neon(sums);
-    }
-}
-
-/* 64 truth values of 32 bits to the bits of a word, the first lowest. */
-static inline uint64_t bits_neon(const uint32x4_t *is)
-{
-    static const uint32_t place[4] = {1, 2, 4, 8};
-    const uint32x4_t places = vld1q_u32(place);
-    uint64_t word = 0;
-    for (int q = 0; q < 16; q++)
-        word |= (uint64_t)vaddvq_u32(vandq_u32(is[q], places)) << 4 * q;
-    return word;
-}
-
-static inline void code_64_neon(const float *x, uint64_t valid,
-                                const struct qsdk_binary_levels *levels, uint64_t *words)
-{
-    uint64_t above[QSDK_BINARY_LEVELS] = {0};
-    uint32x4_t is[16];
-    for (int q = 0; q < 16; q++)
-        is[q] = vcltq_f32(vld1q_f32(x + 4 * q), vdupq_n_f32(0));
-    const uint64_t negative = bits_neon(is);
-    for (int j = 0; j < levels->count; j++) {
-        for (int q = 0; q < 16; q++)
-            is[q] = vcgeq_f32(vabsq_f32(vld1q_f32(x + 4 * q)), vdupq_n_f32(levels->threshold[j]));
-        above[j] = bits_neon(is);
-    }
-    qsdk_binary_planes_portable(levels, above, negative, valid, words);
-}
-
-static void code_neon(const float *x, size_t n, const struct qsdk_binary_levels *levels,
-                      uint64_t *words)
-{
-    size_t start = 0;
-    for (; n - start >= 64; start += 64, words += levels->planes)
-        code_64_neon(x + start, ~UINT64_C(0), levels, words);
-    if (start < n) {
-        float last[64] = {0};
-        memcpy(last, x + start, (n - start) * sizeof *x);
-        code_64_neon(last, qsdk_binary_valid_portable(n - start), levels, words);
-    }
-}
-
-/* Binary input. */
-
 /* Misses of one plane of the weight, four rows to a vector. w: [word][part][8 rows]. */
 static inline __attribute__((always_inline)) void
 misses_neon(const uint8_t *w, int parts, const uint64_t *x, int bits, size_t words,
@@ -230,9 +126,7 @@ const struct qsdk_linear_binary_set qsdk_linear_binary_neon = {
     .lane_bytes = 8,
     .block_rows = ROWS,
     .float_block_rows = ROWS,
-    .residual = residual_neon,
-    .above = above_neon,
-    .code = code_neon,
+    .coder = &qsdk_sign_codes_neon,
     .rows = rows_neon,
     .float_rows = qsdk_binary_float_rows_portable, /* nothing faster yet */
 };

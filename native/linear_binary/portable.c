@@ -4,47 +4,7 @@
 
 #include <string.h>
 
-enum { ROWS = 8, LANES = 16, FLUSH = 31 }; /* 31 words add at most 31 * 8 to a byte */
-
-static float residual_portable(const float *x, size_t n, const float *beta, int count)
-{
-    float lane[LANES] = {0};
-    for (size_t k = 0; k < n; k++)
-        lane[k % LANES] += qsdk_binary_residual_portable(x[k], beta, count);
-    return qsdk_binary_fold_portable(lane);
-}
-
-static void above_portable(const float *x, size_t n, const float *threshold, int count, float *sum,
-                           int64_t *number)
-{
-    for (int j = 0; j < count; j++) {
-        float lane[LANES] = {0};
-        number[j] = 0;
-        for (size_t k = 0; k < n; k++) {
-            const float a = x[k] < 0 ? -x[k] : x[k];
-            lane[k % LANES] += a >= threshold[j] ? a : 0;
-            number[j] += a >= threshold[j];
-        }
-        sum[j] = qsdk_binary_fold_portable(lane);
-    }
-}
-
-static void code_portable(const float *x, size_t n, const struct qsdk_binary_levels *levels,
-                          uint64_t *words)
-{
-    for (size_t start = 0; start < n; start += 64, words += levels->planes) {
-        const size_t here = n - start < 64 ? n - start : 64;
-        uint64_t above[QSDK_BINARY_LEVELS] = {0}, negative = 0;
-        for (size_t k = 0; k < here; k++) {
-            const float a = x[start + k] < 0 ? -x[start + k] : x[start + k];
-            negative |= (uint64_t)(x[start + k] < 0) << k;
-            for (int j = 0; j < levels->count; j++)
-                above[j] |= (uint64_t)(a >= levels->threshold[j]) << k;
-        }
-        const uint64_t valid = qsdk_binary_valid_portable(here);
-        qsdk_binary_planes_portable(levels, above, negative, valid, words);
-    }
-}
+enum { ROWS = 8, FLUSH = 31 }; /* 31 words add at most 31 * 8 to a byte */
 
 /* Ones of each byte. */
 static inline uint64_t ones_portable(uint64_t v)
@@ -173,9 +133,7 @@ const struct qsdk_linear_binary_set qsdk_linear_binary_portable = {
     .lane_bytes = 8,
     .block_rows = ROWS,
     .float_block_rows = ROWS,
-    .residual = residual_portable,
-    .above = above_portable,
-    .code = code_portable,
+    .coder = &qsdk_sign_codes_portable,
     .rows = rows_portable,
     .float_rows = qsdk_binary_float_rows_portable,
 };
