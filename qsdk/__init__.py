@@ -55,6 +55,9 @@ if TYPE_CHECKING:
     from qsdk.scheme import Granularity as Granularity
     from qsdk.scheme import Scheme as Scheme
     from qsdk.scheme import Slices as Slices
+    from qsdk.sign_codes import SignCoder as SignCoder
+    from qsdk.sign_codes import pack_words as pack_words
+    from qsdk.sign_codes import unpack_words as unpack_words
     from qsdk.storage import ArrayModel as ArrayModel
     from qsdk.storage import Container as Container
     from qsdk.storage import TensorFile as TensorFile
@@ -98,6 +101,9 @@ _HOME = {
     "Granularity": "scheme",
     "Scheme": "scheme",
     "Slices": "scheme",
+    "SignCoder": "sign_codes",
+    "pack_words": "sign_codes",
+    "unpack_words": "sign_codes",
     "ArrayModel": "storage",
     "Container": "storage",
     "TensorFile": "storage",

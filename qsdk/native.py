@@ -21,13 +21,15 @@ from qsdk.errors import NativeError
 Codes = NDArray[np.int8] | NDArray[np.uint8]
 
 _INT8, _UINT8, _UINT32 = np.dtype(np.int8), np.dtype(np.uint8), np.dtype(np.uint32)
-_INT32, _INT64, _FLOAT32 = np.dtype(np.int32), np.dtype(np.int64), np.dtype(np.float32)
+_INT32, _INT64, _UINT64 = np.dtype(np.int32), np.dtype(np.int64), np.dtype(np.uint64)
+_FLOAT32 = np.dtype(np.float32)
 _C_TYPES = {
     _INT8: "uint8_t[]",  # C stores the low byte of a code
     _UINT8: "uint8_t[]",
     _INT32: "int32_t[]",
     _UINT32: "uint32_t[]",
     _INT64: "int64_t[]",
+    _UINT64: "uint64_t[]",
     _FLOAT32: "float[]",
 }
 
@@ -274,6 +276,53 @@ def encode_rows(
         _pointer(scale), _pointer(zero_point), _pointer(packed),
     )  # fmt: skip
     return (scale, zero_point, packed) if finite else None
+
+
+# Sets of native/sign_codes, the fastest first, and the features each needs.
+SIGN_SETS = {
+    "avx512bw": frozenset({"avx512bw", "avx512dq"}),
+    "avx2": frozenset({"avx2"}),
+    "neon": frozenset({"neon"}),
+    "portable": frozenset[str](),
+}
+
+
+def sign_codes(
+    rows: NDArray[np.float32],
+    bits: int,
+    start: int,
+    *,
+    nearest: bool,
+    cycles: int,
+    final: bool,
+    threads: int,
+) -> tuple[NDArray[np.float32], NDArray[np.uint64]]:
+    """Alphas (bits, rows) and planes of signs (bits, rows, words): ``SignCoder.code``.
+
+    rows : float32, (rows, length)
+    start : 0 greedy, 1 refined, 2 uniform
+    """
+    _check("rows", rows, (_FLOAT32,), "rows", "length")
+    _check_bits(bits)
+    count, length = rows.shape
+    alpha = np.empty((bits, count), np.float32)
+    planes = np.empty((bits, count, -(-length // 64)), np.uint64)
+    how = _native().ffi.new("qsdk_sign_how *", [bits, start, nearest, cycles, final])
+    _native().lib.qsdk_sign_codes_rows(
+        _sign_set(_native(), os.environ.get("QSDK_DISABLE_CPU_FEATURES", "")),
+        _pointer(rows), count, length, how, _pointer(alpha), _pointer(planes), threads,
+    )  # fmt: skip
+    return alpha, planes
+
+
+@functools.cache
+def _sign_set(module: Any, disabled: str) -> Any:
+    from qsdk import cpu  # which asks this module for what it finds
+
+    usable = cpu.features()
+    named = [name for name, features in SIGN_SETS.items() if features <= usable]
+    found = [module.lib.qsdk_sign_codes_find(name.encode()) for name in named]
+    return next(table for table in found if table)
 
 
 def _block(length: int, bits: int) -> int:

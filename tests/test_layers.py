@@ -17,7 +17,7 @@ PLUGINS = ROOT / "plugins" / "qsdk_plugins"
 LAYERS = [
     {"errors", "native", "cpu", "streams"},
     {"scheme"},
-    {"affine", "ranges", "fixed_point"},
+    {"affine", "ranges", "fixed_point", "sign_codes"},
     {"encodings", "metrics"},
     {"interfaces", "hookspecs"},
     {"plugins", "registry", "quarantine", "dispatch", "operations"},

@@ -127,7 +127,7 @@ void qsdk_sign_normal_portable(struct qsdk_sign_levels *levels)
     int order[QSDK_SIGN_BITS];
     uint32_t turned = 0;
     for (int i = 0; i < levels->planes; i++) {
-        const float size = alpha[i] < 0 ? -alpha[i] : alpha[i];
+        const float size = fabsf(alpha[i]);
         turned |= (uint32_t)(alpha[i] < 0) << i;
         int place = i;
         for (; place > 0 && alpha[place - 1] < size; place--) {

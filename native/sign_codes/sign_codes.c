@@ -164,7 +164,7 @@ static void cycle_portable(const struct row *row, struct qsdk_sign_levels *level
     double alpha[QSDK_SIGN_BITS];
     if (squares_portable(row, levels, alpha) == levels->planes)
         for (int i = 0; i < levels->planes; i++)
-            levels->alpha[i] = (float)(alpha[i] < 0 ? -alpha[i] : alpha[i]);
+            levels->alpha[i] = (float)fabs(alpha[i]);
     else
         qsdk_sign_normal_portable(levels);
     qsdk_sign_nearest_portable(levels);

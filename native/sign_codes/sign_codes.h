@@ -21,7 +21,7 @@
  *             (2 D)^2 * sum of (t - (q + 1/2))^2,   t = a * (0.5 / D),
  *             q = floor(min(t, 2^(bits - 1) - 1)), and no D is tried where D * 2^bits is not finite.
  *             Of the 4 bits candidates D[0] = mean a / (2^bits - 1), D[c] = D[c - 1] * 2^(1/2), which
- *             reach from the least to the greatest D that can be best, the first of the least
+ *             reach from the least D that can be best to about the greatest, the first of the least
  *             error; then of the best D and D * 2^(1/4), D * 2^(-1/4), then with 2^(+-1/8).
  * One plane always has the mean of a, and nothing below changes it.
  *
