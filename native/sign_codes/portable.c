@@ -1,4 +1,4 @@
-/* Plain C: the passes of sign_codes.h, one element after the other. */
+/* Plain C: the passes of sign_codes.h, 16 elements a step, which compilers make vectors of. */
 #include "sign_codes.h"
 
 enum { LANES = 16 };
@@ -6,31 +6,51 @@ enum { LANES = 16 };
 static float residual_portable(const float *x, size_t n, const float *alpha, int count)
 {
     float lane[LANES] = {0};
-    for (size_t k = 0; k < n; k++)
-        lane[k % LANES] += qsdk_sign_residual_portable(x[k], alpha, count);
+    const size_t whole = n / LANES * LANES;
+    for (size_t k = 0; k < whole; k += LANES)
+        for (size_t l = 0; l < LANES; l++)
+            lane[l] += qsdk_sign_residual_portable(x[k + l], alpha, count);
+    for (size_t k = whole; k < n; k++)
+        lane[k - whole] += qsdk_sign_residual_portable(x[k], alpha, count);
     return qsdk_sign_fold_portable(lane);
+}
+
+/* Of one element: itself, or 0, to its lane, and 1 or 0 to its count. */
+static inline void above_one_portable(float x, float threshold, float *lane, int32_t *number)
+{
+    const float a = x < 0 ? -x : x;
+    *lane += a >= threshold ? a : 0;
+    *number += a >= threshold;
 }
 
 static void above_portable(const float *x, size_t n, const float *threshold, int count, float *sum,
                            int64_t *number)
 {
+    const size_t whole = n / LANES * LANES;
     for (int j = 0; j < count; j++) {
         float lane[LANES] = {0};
-        number[j] = 0;
-        for (size_t k = 0; k < n; k++) {
-            const float a = x[k] < 0 ? -x[k] : x[k];
-            lane[k % LANES] += a >= threshold[j] ? a : 0;
-            number[j] += a >= threshold[j];
-        }
+        int32_t many[LANES] = {0};
+        for (size_t k = 0; k < whole; k += LANES)
+            for (size_t l = 0; l < LANES; l++)
+                above_one_portable(x[k + l], threshold[j], lane + l, many + l);
+        for (size_t k = whole; k < n; k++)
+            above_one_portable(x[k], threshold[j], lane + k - whole, many + k - whole);
         sum[j] = qsdk_sign_fold_portable(lane);
+        number[j] = 0;
+        for (int l = 0; l < LANES; l++)
+            number[j] += many[l];
     }
 }
 
 static float grid_portable(const float *x, size_t n, float inverse, float top)
 {
     float lane[LANES] = {0};
-    for (size_t k = 0; k < n; k++)
-        lane[k % LANES] += qsdk_sign_grid_portable(x[k], inverse, top);
+    const size_t whole = n / LANES * LANES;
+    for (size_t k = 0; k < whole; k += LANES)
+        for (size_t l = 0; l < LANES; l++)
+            lane[l] += qsdk_sign_grid_portable(x[k + l], inverse, top);
+    for (size_t k = whole; k < n; k++)
+        lane[k - whole] += qsdk_sign_grid_portable(x[k], inverse, top);
     return qsdk_sign_fold_portable(lane);
 }
 

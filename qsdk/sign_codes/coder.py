@@ -89,13 +89,13 @@ class SignCoder:
 
     def _code(self, x: Floats) -> tuple[Floats, NDArray[np.bool_]]:
         """Alphas, and True for +1, (bits, rows, length)."""
-        finite = np.isfinite(lane_sums(np.abs(x)).astype(np.float32))
-        rows = Rows.of(np.where(finite[:, None], x, 0))
+        finite = np.isfinite(lane_sums(np.abs(x)).astype(np.float32))[:, None]
+        rows = Rows.of(np.where(finite, x, 0))
         levels = self._levels(rows)
         signs = np.take_along_axis(levels.signs, rows.interval(levels)[:, :, None], axis=1)
-        signs = (signs ^ (x < 0)[:, :, None]) & finite[:, None, None]
-        alpha = np.where(finite[:, None], levels.alpha, np.float32(np.nan))
-        return alpha.T, signs.transpose(2, 0, 1)
+        signs = np.where(finite, signs.transpose(2, 0, 1) ^ (x < 0), False)
+        alpha = np.where(finite, levels.alpha, np.float32(np.nan))
+        return alpha.T, signs
 
     def _levels(self, rows: Rows) -> Levels:
         levels = Levels.first(rows.mean(rows.total))
@@ -106,8 +106,9 @@ class SignCoder:
             levels = Levels.nearest(np.abs(levels.alpha))
         for _ in range(self.cycles):
             exact, depends = rows.least_squares(levels)
-            kept = np.where(depends.any(axis=1)[:, None], levels.alpha, exact.astype(np.float32))
-            levels = Levels.nearest(np.abs(kept))
+            stay = np.any(depends, axis=1, keepdims=True)
+            alpha = np.where(stay, levels.alpha, exact.astype(np.float32))
+            levels = Levels.nearest(np.abs(alpha))
         if self.final:
             levels = rows.fitted(levels)
         return levels.normal()

@@ -34,15 +34,15 @@ class BinaryCoded(Encoding):
     scheme: qsdk.Scheme
 
     @classmethod
-    def from_signs(
+    def from_planes(
         cls,
-        positive: NDArray[np.bool_],
+        planes: bits.Words,
         alpha: NDArray[np.float32],
         shape: tuple[int, ...],
         scheme: qsdk.Scheme,
     ) -> Self:
-        """Pack signs (bits, channels, length), True for +1; ``alpha`` in normal form."""
-        encoding = cls(bits.pack_words(positive), alpha, shape, bits.plain(scheme))
+        """Signs as they are stored; ``alpha`` in normal form."""
+        encoding = cls(planes, alpha, shape, bits.plain(scheme))
         encoding._check()
         return encoding
 

@@ -9,13 +9,11 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import attrs
-import numpy as np
-from numpy.typing import NDArray
 
 import qsdk
 from qsdk.interfaces import Activations, Layer
 from qsdk_plugins.binary.binary_coded import BinaryCoded
-from qsdk_plugins.binary.slices import code_slices, lane_sums
+from qsdk_plugins.binary.coding import code_weight
 
 
 @attrs.frozen(kw_only=True)
@@ -36,19 +34,8 @@ class Greedy(qsdk.Quantizer):
     )
 
     def quantize(self, weight: Any, *, layer: Layer | None = None) -> BinaryCoded:
-        bits = self.scheme.bits
-        digits, alpha = code_slices(weight, self.scheme, bits, self._code)
-        return BinaryCoded.from_signs(digits > 0, alpha, weight.shape, self.scheme)
-
-    def _code(self, rest: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
-        bits = self.scheme.bits
-        alpha = np.empty((bits, len(rest)), np.float32)
-        digits = np.empty((bits, *rest.shape), np.int8)
-        for i in range(bits):
-            alpha[i] = lane_sums(np.abs(rest)) / rest.shape[1]
-            digits[i] = np.where(rest >= 0, 1, -1)
-            rest = rest - alpha[i, :, None] * digits[i]
-        return alpha, digits
+        coder = qsdk.SignCoder(bits=self.scheme.bits, nearest=False, cycles=0)
+        return code_weight(weight, self.scheme, coder.code)
 
     def activations(self) -> Activations:
         """As many planes as the weights have, 4 at most."""

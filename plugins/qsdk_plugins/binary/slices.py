@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,12 +70,12 @@ def _in_parts(rows: NDArray[np.float32], planes: int, code: Code) -> tuple[Alpha
         part = slice(start, start + step)
         found, digits[:, part] = code(rows[part].astype(np.float64))
         order = np.argsort(-found, axis=0, kind="stable")
-        alpha[:, part] = _held(np.take_along_axis(found, order, axis=0))
+        alpha[:, part] = held(np.take_along_axis(found, order, axis=0))
         digits[:, part] = np.take_along_axis(digits[:, part], order[..., None], axis=0)
     return alpha, digits
 
 
-def _held(alpha: Alphas) -> Alphas:
+def held(alpha: NDArray[np.floating[Any]]) -> Alphas:
     """Scaled down where the sum is no float32; only the largest floats meet it."""
     total = alpha.sum(axis=0, dtype=np.float64)
     factor = LARGEST / np.maximum(total, LARGEST)

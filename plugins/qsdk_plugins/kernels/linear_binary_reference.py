@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+import qsdk
 from qsdk.interfaces import InputForm, Kernel, Operation, Prepared
 from qsdk_plugins.kernels.linear_binary import SignPlanes, clip, refusal
-from qsdk_plugins.kernels.sign_codes import code_row
 
 
 class LinearBinaryReference(Kernel):
@@ -57,10 +57,11 @@ class _LinearBinary(Prepared):
 
     def _binary_row(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         form = self.operation.activations
-        coded = code_row(x, form.bits, form.cycles)
-        if coded is None:
+        coder = qsdk.SignCoder(bits=form.bits, cycles=form.cycles)
+        betas, words = coder.reference(x[np.newaxis])
+        beta, signs = betas[:, 0], 2 * qsdk.unpack_words(words[:, 0], len(x)).view(np.int8) - 1
+        if np.isnan(beta[0]):
             return np.full(self._digits.shape[1], np.nan, np.float32)
-        beta, signs = coded
 
         def t(plane: int, part: slice) -> NDArray[np.float32]:
             digits = self._digits[plane, :, part].astype(np.int64)
