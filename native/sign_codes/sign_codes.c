@@ -44,6 +44,14 @@ static double residual_portable(const struct row *row, const float *alpha, int c
     return sum;
 }
 
+static int finite_portable(const float *value, int count)
+{
+    int finite = 1;
+    for (int i = 0; i < count; i++)
+        finite &= value[i] - value[i] == 0;
+    return finite;
+}
+
 static float mean_portable(const struct row *row, double sum)
 {
     return (float)sum / (row->n ? (float)row->n : 1.0f);
@@ -109,7 +117,7 @@ struct best {
 static void try_portable(const struct row *row, int bits, float d, struct best *best)
 {
     const float top = (float)((1 << (bits - 1)) - 1), end = d * (float)(1 << bits);
-    if (!(end - end == 0))
+    if (!finite_portable(&end, 1))
         return;
     double sum = 0;
     for (size_t k = 0; k < row->n; k += QSDK_SIGN_PIECE)
@@ -179,13 +187,15 @@ int qsdk_sign_codes_row_portable(const struct qsdk_sign_codes *set, const float 
     struct qsdk_sign_masks masks;
     row.total = residual_portable(&row, NULL, 0);
     const float sum = (float)row.total;
-    if (!(sum - sum == 0))
+    if (!finite_portable(&sum, 1))
         return 0;
     start_portable(&row, how, &levels);
     for (int32_t cycle = 0; cycle < how->cycles && how->bits > 1; cycle++)
         cycle_portable(&row, &levels);
     if (how->final && how->bits > 1)
         fit_portable(&row, &levels);
+    if (!finite_portable(levels.alpha, how->bits))
+        return 0;
     qsdk_sign_normal_portable(&levels);
     qsdk_sign_masks_portable(&levels, &masks);
     memcpy(alpha, levels.alpha, (size_t)how->bits * sizeof *alpha);

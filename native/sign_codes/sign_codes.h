@@ -10,7 +10,8 @@
  * Sums over a row of K elements are float32 of 16 lanes, lane l over elements l, l + 16, ..., then
  * the upper half of the lanes is added to the lower until one is left; rows of more than PIECE
  * elements in pieces, whose sums are added as doubles. Means are such a sum as a float, over K.
- * A row whose sum S of a is not finite has no codes: alpha NaN, all signs 0.
+ * A row of which the sum of a, or in the end an alpha, is not finite has no codes: alpha NaN, all
+ * signs 0.
  *
  * Start, one of
  *   greedy:   r = a; alpha[i] = mean r; r = |r - alpha[i]|; and so on.

@@ -55,7 +55,8 @@ class SignCoder:
         threads : at most so many, 0 for as many as ``QSDK_NUM_THREADS`` or OpenMP says
         Returns alpha, float32 (bits, rows), not negative, the largest of each row first; and
         planes, uint64 (bits, rows, words), 1 for +1, as :func:`pack_words` has them. The sign of 0
-        is +1. A row whose sum of magnitudes is no finite float32 has alpha NaN and planes of 0.
+        is +1. A row whose sum of magnitudes, or an alpha, is no finite float32 has alpha
+        NaN and planes of 0.
 
         >>> alpha, planes = SignCoder(bits=2).code(np.float32([[3, -1, 1, -3]]))
         >>> alpha.tolist(), planes.tolist()
@@ -92,6 +93,7 @@ class SignCoder:
         finite = np.isfinite(lane_sums(np.abs(x)).astype(np.float32))[:, None]
         rows = Rows.of(np.where(finite, x, 0))
         levels = self._levels(rows)
+        finite = finite & np.isfinite(levels.alpha).all(axis=1, keepdims=True)
         signs = np.take_along_axis(levels.signs, rows.interval(levels)[:, :, None], axis=1)
         signs = np.where(finite, signs.transpose(2, 0, 1) ^ (x < 0), False)
         alpha = np.where(finite, levels.alpha, np.float32(np.nan))

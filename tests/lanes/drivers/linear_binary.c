@@ -2,9 +2,9 @@
  * digit sums. An input is one row of a call; each set gets at least 100,000. */
 #include "driver.h"
 #include "linear_binary.h"
+#include "sign_oracle.h"
 
 #include <float.h>
-#include <math.h>
 
 enum { OUTPUTS = 140, LENGTH = 700, ROWS = 20, PLANES = 4, KINDS = 8 };
 enum { LONG_TRIALS = 512, TRIALS = 9000 };
@@ -22,143 +22,6 @@ static struct problem p;
 
 /* Oracle. */
 
-struct coded {
-    float beta[4];
-    int sign[4][LENGTH];
-    int finite;
-};
-
-static float lanes(const float *value, size_t n)
-{
-    float sum[16] = {0};
-    for (size_t l = 0; l < 16; l++)
-        for (size_t k = l; k < n; k += 16)
-            sum[l] += value[k];
-    for (int l = 0; l < 8; l++)
-        sum[l] += sum[l + 8];
-    for (int l = 0; l < 4; l++)
-        sum[l] += sum[l + 4];
-    return (sum[0] + sum[2]) + (sum[1] + sum[3]);
-}
-
-/* The level that a magnitude takes: its number, by going through all thresholds. */
-static int level_of(float a, const float *level, int count)
-{
-    int number = 0;
-    for (int j = 1; j < count; j++)
-        number += level[j - 1] / 2 + level[j] / 2 <= a;
-    return number;
-}
-
-static void sort_down(float *v, int n)
-{
-    for (int i = 0; i < n; i++)
-        for (int j = i + 1; j < n; j++)
-            if (v[j] > v[i]) {
-                const float t = v[i];
-                v[i] = v[j], v[j] = t;
-            }
-}
-
-static void levels_of(const float *beta, int bits, float *level, int sign[][4])
-{
-    const int count = 1 << (bits - 1);
-    float sum[8];
-    int signs[8][4], taken[8] = {0};
-    for (int m = 0; m < count; m++) {
-        sum[m] = beta[0];
-        signs[m][0] = 1;
-        for (int i = 1; i < bits; i++) {
-            signs[m][i] = m & (1 << (bits - 1 - i)) ? 1 : -1;
-            sum[m] += (float)signs[m][i] * beta[i];
-        }
-        if (sum[m] < 0) {
-            sum[m] = -sum[m];
-            for (int i = 0; i < bits; i++)
-                signs[m][i] = -signs[m][i];
-        }
-    }
-    for (int place = 0; place < count; place++) { /* the lowest of those left, the first of equals */
-        int best = -1;
-        for (int m = 0; m < count; m++)
-            if (!taken[m] && (best < 0 || sum[m] < sum[best]))
-                best = m;
-        taken[best] = 1;
-        level[place] = sum[best];
-        memcpy(sign[place], signs[best], sizeof signs[best]);
-    }
-}
-
-/* As the header states it: the elements of each level are those from its threshold on, less those
- * from the next. */
-static int least_squares(const float *a, size_t n, const float *level, int sign[][4], int bits,
-                         float *beta)
-{
-    const int count = 1 << (bits - 1);
-    double g[4][4] = {{0}}, d[4] = {0}, found[4];
-    for (int t = 0; t < count; t++) {
-        static float here[LENGTH], beyond[LENGTH];
-        long number = 0;
-        for (size_t k = 0; k < n; k++) {
-            const int of = level_of(a[k], level, count);
-            here[k] = of >= t ? a[k] : 0;
-            beyond[k] = of > t ? a[k] : 0;
-            number += of == t;
-        }
-        const double sum = (double)lanes(here, n) - (t + 1 < count ? (double)lanes(beyond, n) : 0);
-        for (int i = 0; i < bits; i++) {
-            d[i] += sign[t][i] * sum;
-            for (int j = 0; j < bits; j++)
-                g[i][j] += (double)(sign[t][i] * sign[t][j] * number);
-        }
-    }
-    for (int j = 0; j < bits; j++) {
-        if (g[j][j] < 0.0009765625)
-            return 0;
-        for (int i = j + 1; i < bits; i++) {
-            const double factor = g[i][j] / g[j][j];
-            d[i] -= factor * d[j];
-            for (int m = j + 1; m <= i; m++)
-                g[i][m] -= factor * g[m][j];
-        }
-    }
-    for (int j = bits - 1; j >= 0; j--) {
-        found[j] = d[j];
-        for (int i = j + 1; i < bits; i++)
-            found[j] -= g[i][j] * found[i];
-        found[j] /= g[j][j];
-    }
-    for (int j = 0; j < bits; j++)
-        beta[j] = (float)fabs(found[j]);
-    return 1;
-}
-
-static void oracle_code(const float *x, size_t n, int bits, int cycles, struct coded *to)
-{
-    static float a[LENGTH], rest[LENGTH];
-    float level[8];
-    int sign[8][4];
-    for (size_t k = 0; k < n; k++)
-        rest[k] = a[k] = fabsf(x[k]);
-    to->finite = isfinite(lanes(a, n));
-    for (int i = 0; to->finite && i < bits; i++) {
-        to->beta[i] = lanes(rest, n) / (n ? (float)n : 1);
-        for (size_t k = 0; k < n; k++)
-            rest[k] = fabsf(rest[k] - to->beta[i]);
-    }
-    for (int cycle = 0; to->finite && cycle <= (bits > 1 ? cycles : 0); cycle++) {
-        sort_down(to->beta, bits);
-        levels_of(to->beta, bits, level, sign);
-        for (size_t k = 0; k < n; k++)
-            for (int i = 0; i < bits; i++) {
-                const int s = sign[level_of(a[k], level, 1 << (bits - 1))][i];
-                to->sign[i][k] = x[k] < 0 ? -s : s;
-            }
-        if (cycle < cycles && bits > 1)
-            least_squares(a, n, level, sign, bits, to->beta);
-    }
-}
-
 static float term(const struct coded *coded, size_t plane, size_t n, size_t g)
 {
     const int8_t *digit = p.digit[plane][n];
@@ -169,7 +32,7 @@ static float term(const struct coded *coded, size_t plane, size_t n, size_t g)
         long dot = 0;
         for (size_t k = first; k < last; k++)
             dot += digit[k] * coded->sign[j][k];
-        t += coded->beta[j] * (float)dot;
+        t += coded->alpha[j] * (float)dot;
     }
     return t;
 }
@@ -198,9 +61,11 @@ static float float_term(const float *x, size_t plane, size_t n, size_t g)
 static void oracle_row(const float *x, float *y)
 {
     static struct coded coded;
+    const qsdk_sign_how how = {
+        .bits = p.bits, .start = QSDK_SIGN_GREEDY, .nearest = 1, .cycles = p.cycles};
     coded.finite = 1;
     if (p.bits)
-        oracle_code(x, p.length, p.bits, p.cycles, &coded);
+        oracle_code(x, p.length, &how, &coded);
     for (size_t n = 0; n < p.outputs; n++) {
         y[n] = 0;
         for (size_t g = 0; g < p.groups; g++) {
