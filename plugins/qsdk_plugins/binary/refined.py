@@ -17,7 +17,7 @@ from qsdk_plugins.binary.coding import code_weight
 
 @attrs.frozen(kw_only=True)
 class Refined(qsdk.Quantizer):
-    """``b_i = sign(r)``; all alphas by least squares; ``r = w - sum over j <= i of alpha_j b_j``."""
+    """``b_i = sign(r)``; all alphas anew, by least squares; ``r = w - sum of alpha_j b_j``."""
 
     name: ClassVar[str] = "refined"
     paper: ClassVar[str] = "arXiv:1706.02021"
