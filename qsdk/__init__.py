@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from qsdk.pipeline import quantize_model as quantize_model
     from qsdk.recipe import Recipe as Recipe
     from qsdk.recipe import Rule as Rule
+    from qsdk.recurrent import gru as gru
+    from qsdk.recurrent import lstm as lstm
     from qsdk.report import Report as Report
     from qsdk.scheme import Granularity as Granularity
     from qsdk.scheme import Scheme as Scheme
@@ -91,6 +93,8 @@ _HOME = {
     "Quantizer": "interfaces",
     "conv": "operations",
     "linear": "operations",
+    "gru": "recurrent",
+    "lstm": "recurrent",
     "Result": "pipeline",
     "load": "pipeline",
     "quantize_file": "pipeline",

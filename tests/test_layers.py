@@ -20,7 +20,7 @@ LAYERS = [
     {"affine", "ranges", "fixed_point", "sign_codes"},
     {"encodings", "metrics"},
     {"interfaces", "hookspecs"},
-    {"plugins", "registry", "quarantine", "dispatch", "operations"},
+    {"plugins", "registry", "quarantine", "dispatch", "operations", "recurrent"},
     {"recipe", "report", "storage", "plan", "pipeline"},
     {"testing", "bench", "cli", "html_report", "html_page", "demo", "__main__"},
 ]

@@ -193,6 +193,16 @@ class Affine(Encoding):
             worst = self.zero_point.flat[int(np.argmax(self.zero_point != 0))]
             raise EncodingError(f"a zero_point is {worst} although the scheme is symmetric")
 
+    def part(self, start: int, stop: int) -> Affine | None:
+        """Channels must be on axis 0."""
+        has_axis = self.scheme.granularity != "per_tensor"
+        if has_axis and self.scheme.axis not in (0, -len(self.shape)):
+            return None
+        scale, zero_point = self.scale, self.zero_point
+        if has_axis:
+            scale, zero_point = scale[start:stop], zero_point[start:stop]
+        return Affine.from_codes(self.codes[start:stop], scale, zero_point, self.scheme)
+
     def onnx_function(self) -> OnnxFunction | None:
         """Unpacks any width; channels must be on axis 0."""
         if self.scheme.granularity != "per_tensor" and self.scheme.axis != 0:

@@ -75,6 +75,10 @@ class Encoding(abc.ABC):
     def describe(self) -> str:
         """The number format in a few words, such as ``int4 per_channel``."""
 
+    def part(self, start: int, stop: int) -> Encoding | None:
+        """The slices start to stop of axis 0, decoding as they do here; None if that cannot be."""
+        return None
+
     def onnx_function(self) -> OnnxFunction | None:
         """How to decode in ONNX operators; None when this encoding cannot."""
         return None

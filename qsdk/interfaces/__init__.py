@@ -9,9 +9,11 @@ from qsdk.interfaces.finite import finite_float32
 from qsdk.interfaces.input_codes import InputCodes, code_rows, input_group_size
 from qsdk.interfaces.kernel import Kernel, Prepared
 from qsdk.interfaces.model import Layer, Model
+from qsdk.interfaces.native_call import NativeCall
 from qsdk.interfaces.observer import Observer
 from qsdk.interfaces.operation import Activations, Conv, InputForm, Linear, Operation, Output
 from qsdk.interfaces.quantizer import CONTRACT, Capabilities, Quantizer
+from qsdk.interfaces.sign_codes import sign_codes_dtype
 
 __all__ = [
     "CONTRACT",
@@ -27,6 +29,7 @@ __all__ = [
     "Layer",
     "Linear",
     "Model",
+    "NativeCall",
     "Observer",
     "Operation",
     "Output",
@@ -37,4 +40,5 @@ __all__ = [
     "input_group_size",
     "misdeclared",
     "most_threads",
+    "sign_codes_dtype",
 ]

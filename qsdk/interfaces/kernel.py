@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from qsdk import cpu
 from qsdk.encodings import Affine
 from qsdk.errors import DataError
+from qsdk.interfaces.native_call import NativeCall
 from qsdk.interfaces.operation import Conv, InputForm, Operation
 from qsdk.interfaces.quantizer import CONTRACT
 from qsdk.scheme import Granularity
@@ -102,7 +103,14 @@ class Prepared(abc.ABC):
 
     Calls are safe from several threads at once. Subclasses define :meth:`run`; those that cannot
     afford what :meth:`__call__` does in Python also define that.
+
+    codes : records that :meth:`run` takes beside floats, one for a row; None for none. See
+        :func:`sign_codes_dtype`
+    native : how C calls the layer; None where only Python can
     """
+
+    codes: np.dtype[Any] | None = None
+    native: NativeCall | None = None
 
     def __init__(self, kernel: Kernel, operation: Operation):
         self.kernel, self.operation = kernel, operation
@@ -111,7 +119,8 @@ class Prepared(abc.ABC):
         """The result for ``x``.
 
         x : floats of any dtype and layout, never changed; with fixed activations also int8 or
-            uint8 codes. linear: (..., in); conv: (batch, channels, length...)
+            uint8 codes. linear: (..., in); conv: (batch, channels, length...). Where the layer
+            has ``codes`` also these, (...): the result is that of floats with such codes
         out : C-contiguous, of the result's shape and dtype, not overlapping ``x``
         Raises DataError for another shape or dtype.
 
@@ -119,7 +128,9 @@ class Prepared(abc.ABC):
         inside the call; fixed codes saturate, NaN as the lowest.
         """
         given = self._input(x)
-        shape = self.out_shape(given.shape)
+        coded = self.codes is not None and given.dtype == self.codes
+        length = self.operation.weight.shape[1:]
+        shape = self.out_shape((*given.shape, *length) if coded else given.shape)
         if out is None:
             out = np.empty(shape, self.operation.output.dtype)
         else:
@@ -150,6 +161,8 @@ class Prepared(abc.ABC):
     def _input(self, x: ArrayLike) -> NDArray[Any]:
         given = np.asarray(x)
         activations = self.operation.activations
+        if given.dtype.names:
+            return self._records(given)
         if activations.is_fixed and given.dtype == activations.dtype:
             return np.ascontiguousarray(given)
         if given.dtype.kind != "f" and "float" not in given.dtype.name:
@@ -157,6 +170,14 @@ class Prepared(abc.ABC):
             raise DataError(f"the input is {given.dtype}; this layer takes floats{also}")
         with np.errstate(over="ignore"):  # too large for float32 is infinity, as IEEE says
             return np.ascontiguousarray(given, FLOAT32)
+
+    def _records(self, given: NDArray[Any]) -> NDArray[Any]:
+        if self.codes is None or given.dtype != self.codes:
+            takes = "" if self.codes is None else f" or {_described(self.codes)}"
+            raise DataError(
+                f"the input is {_described(given.dtype)}; this layer takes floats{takes}"
+            )
+        return np.ascontiguousarray(given).reshape(given.shape)
 
     def _check_out(self, out: NDArray[Any], shape: tuple[int, ...]) -> None:
         dtype = self.operation.output.dtype
@@ -169,6 +190,14 @@ class Prepared(abc.ABC):
 
     def __repr__(self) -> str:
         return f"<{self.operation} by {self.kernel.name}>"
+
+
+def _described(dtype: np.dtype[Any]) -> str:
+    try:
+        bits, length = dtype["alpha"].shape[0], dtype["length"].shape[1]
+    except (KeyError, IndexError):
+        return f"records {dtype}"
+    return f"codes of {bits} planes of {length} signs"
 
 
 __all__ = ["ANY", "InputForm", "Kernel", "Prepared"]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 import qsdk
 from qsdk.encodings import Arrays, Encoding, OnnxFunction, Values
 from qsdk.errors import EncodingError
+from qsdk.interfaces import sign_codes_dtype
 from qsdk_plugins.binary import planes as bits
 from qsdk_plugins.binary.onnx import DEQUANTIZE_BINARY_CODED
 
@@ -82,6 +83,34 @@ class BinaryCoded(Encoding):
         bits.check_array("planes", self.planes, np.uint64, shape)
         bits.check_padding("planes", self.planes, length)
         bits.check_alpha(self.alpha, count, qsdk.Slices(self.scheme, self.shape))
+
+    def part(self, start: int, stop: int) -> BinaryCoded | None:
+        """Channels must be on axis 0."""
+        alpha = bits.cut(self.alpha, self.scheme, self.shape, start, stop)
+        if alpha is None:
+            return None
+        planes = self.planes[:, start:stop]
+        return BinaryCoded(planes, alpha, (planes.shape[1], *self.shape[1:]), self.scheme)
+
+    def rows(self) -> NDArray[Any]:
+        """A matrix (rows, length) as records (rows,): what ``qsdk.linear`` takes instead of floats.
+
+        ``encoding.rows()[ids]`` looks up in an embedding, as codes. Their dtype is
+        ``qsdk.interfaces.sign_codes_dtype(bits, length)``, where the layout is described.
+        Raises EncodingError unless there are 1 to 4 planes, with one alpha each for a row.
+        """
+        count = self.scheme.bits
+        whole = self.alpha.ndim < 3 or self.alpha.shape[2] <= 1
+        by_row = self.alpha.ndim == 1 or self.scheme.axis in (0, -2)
+        if len(self.shape) != 2 or count > 4 or not (whole and by_row):
+            raise EncodingError(
+                f"{self.describe()} of shape {self.shape} has no rows of codes; give a matrix of "
+                "1 to 4 planes, with alphas per row (axis 0) or per tensor"
+            )
+        rows = np.empty(self.shape[0], sign_codes_dtype(count, self.shape[1]))
+        rows["alpha"] = self.alpha.reshape(count, -1).T
+        rows["planes"] = self.planes.transpose(1, 2, 0)
+        return rows
 
     def onnx_function(self) -> OnnxFunction | None:
         """Channels must be on axis 0."""

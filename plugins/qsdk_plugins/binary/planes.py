@@ -88,6 +88,15 @@ def to_values(
     }
 
 
+def cut(
+    alpha: NDArray[np.float32], scheme: qsdk.Scheme, shape: tuple[int, ...], start: int, stop: int
+) -> NDArray[np.float32] | None:
+    """``alpha`` of the channels start to stop; None unless channels are on axis 0."""
+    if scheme.granularity is qsdk.Granularity.PER_TENSOR:
+        return alpha
+    return alpha[:, start:stop] if scheme.axis in (0, -len(shape)) else None
+
+
 def plain(scheme: qsdk.Scheme) -> qsdk.Scheme:
     """Only the words of ``scheme`` that mean something without a grid."""
     words = {word: getattr(scheme, word) for word in VALUES[:4]}

@@ -90,6 +90,14 @@ class Ternary(Encoding):
             raise EncodingError("sign is 1 where mask is 0; what is not there has no sign")
         bits.check_alpha(self.alpha, count, qsdk.Slices(self.scheme, self.shape))
 
+    def part(self, start: int, stop: int) -> Ternary | None:
+        """Channels must be on axis 0."""
+        alpha = bits.cut(self.alpha, self.scheme, self.shape, start, stop)
+        if alpha is None:
+            return None
+        sign, mask = self.sign[:, start:stop], self.mask[:, start:stop]
+        return Ternary(sign, mask, alpha, (sign.shape[1], *self.shape[1:]), self.scheme)
+
     def onnx_function(self) -> OnnxFunction | None:
         """Channels must be on axis 0."""
         per_tensor = self.scheme.granularity == "per_tensor"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from qsdk import native
 from qsdk.encodings import Encoding
-from qsdk.interfaces import InputForm, Operation, Output, Prepared
+from qsdk.interfaces import InputForm, Operation, Output, Prepared, sign_codes_dtype
 from qsdk_plugins.kernels.instruction_sets import NativeKernel
 from qsdk_plugins.kernels.memory import aligned
 from qsdk_plugins.kernels.native_prepared import NativePrepared
@@ -113,6 +113,14 @@ def refusal(operation: Operation) -> str:
     if length > LONGEST:
         return f"takes {LONGEST} inputs at most, not {length}"
     return ""
+
+
+def records(operation: Operation) -> np.dtype[Any] | None:
+    """The codes that a layer takes beside floats; None for a layer on floats."""
+    form = operation.activations
+    if form.form is not InputForm.BINARY:
+        return None
+    return sign_codes_dtype(form.bits, operation.weight.shape[1])
 
 
 def clip(y: NDArray[np.float32], output: Output) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 import qsdk
 from qsdk.interfaces import InputForm, Kernel, Operation, Prepared
-from qsdk_plugins.kernels.linear_binary import SignPlanes, clip, refusal
+from qsdk_plugins.kernels.linear_binary import SignPlanes, clip, records, refusal
 
 
 class LinearBinaryReference(Kernel):
@@ -44,11 +44,18 @@ class _LinearBinary(Prepared):
         super().__init__(kernel, operation)
         self._weight = SignPlanes.of(operation.weight)
         self._digits = self._weight.digits()  # (planes, rows, length)
+        self.codes = records(operation)
 
     def run(self, x: NDArray[Any], out: NDArray[Any]) -> None:
-        row = self._float_row if self.operation.activations.form == "float32" else self._binary_row
         count = out.size // out.shape[-1]  # -1 is not for a length of 0
-        rows, results = x.reshape(count, x.shape[-1]), out.reshape(count, out.shape[-1])
+        results = out.reshape(count, out.shape[-1])
+        row: Any = self._float_row
+        if x.dtype == self.codes:
+            row, rows = self._coded_row, x.reshape(count)
+        else:
+            rows = x.reshape(count, x.shape[-1])
+            if self.codes is not None:
+                row = self._binary_row
         bias = self.operation.bias
         with np.errstate(over="ignore", invalid="ignore"):
             for given, result in zip(rows, results, strict=True):
@@ -60,8 +67,21 @@ class _LinearBinary(Prepared):
         coder = qsdk.SignCoder(bits=form.bits, cycles=form.cycles)
         betas, words = coder.reference(x[np.newaxis])
         beta, signs = betas[:, 0], 2 * qsdk.unpack_words(words[:, 0], len(x)).view(np.int8) - 1
-        if np.isnan(beta[0]):
+        return self._of_codes(None if np.isnan(beta[0]) else (beta, signs))
+
+    def _coded_row(self, record: np.void) -> NDArray[np.float32]:
+        octets = np.ascontiguousarray(record["planes"].T, "<u8").view(np.uint8)
+        bits = np.unpackbits(octets, axis=-1, count=self._digits.shape[2], bitorder="little")
+        beta = record["alpha"]
+        finite = np.isfinite(beta).all()
+        return self._of_codes((beta, 2 * bits.view(np.int8) - 1) if finite else None)
+
+    def _of_codes(
+        self, coded: tuple[NDArray[np.float32], NDArray[np.int8]] | None
+    ) -> NDArray[np.float32]:
+        if coded is None:
             return np.full(self._digits.shape[1], np.nan, np.float32)
+        beta, signs = coded
 
         def t(plane: int, part: slice) -> NDArray[np.float32]:
             digits = self._digits[plane, :, part].astype(np.int64)
