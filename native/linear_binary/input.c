@@ -84,3 +84,29 @@ int qsdk_binary_input_portable(const qsdk_linear_binary *layer, const float *x, 
         tables_portable(layer, words, input);
     return 1;
 }
+
+size_t qsdk_binary_record_bytes_portable(const qsdk_linear_binary *layer)
+{
+    return (qsdk_binary_words_portable(layer) * sizeof(uint64_t) + sizeof(float)) *
+           (size_t)layer->bits;
+}
+
+/* The same of a record, which may begin anywhere. */
+int qsdk_binary_record_portable(const qsdk_linear_binary *layer, const char *record, float *beta,
+                                void *input, uint64_t *words)
+{
+    const size_t bits = (size_t)layer->bits, count = qsdk_binary_words_portable(layer);
+    const int as_tables = layer->set->lane_bytes == 1;
+    uint64_t *to = as_tables ? words : input;
+    memcpy(beta, record, bits * sizeof *beta);
+    for (size_t i = 0; i < bits; i++)
+        if (!(beta[i] - beta[i] == 0))
+            return 0;
+    memset(to, 0, words_bytes_portable(layer));
+    memcpy(to, record + bits * sizeof *beta, count * bits * sizeof *to);
+    for (size_t i = 0; i < bits && layer->length % 64; i++)
+        to[(count - 1) * bits + i] &= qsdk_binary_valid_portable(layer->length % 64);
+    if (as_tables)
+        tables_portable(layer, to, input);
+    return 1;
+}

@@ -29,6 +29,7 @@ struct qsdk_linear_binary_set;
  * group_words    words of 64 places that share an alpha; at least 1, the last group may be shorter
  * planes, parts  of the weight; a plane has 1 part (bit 1: +1, bit 0: -1) or 2 (ternary: +1, -1)
  * bits, cycles   of the input; bits 0 for floats
+ * coded          1: the input has its codes already, x is records and not floats
  * weights        as qsdk_linear_binary_pack leaves them
  * alpha          [block][group][plane][row of the block], 0 behind the last row
  * places         the same of ternary weights: how many digits are not 0
@@ -37,7 +38,7 @@ struct qsdk_linear_binary_set;
 typedef struct {
     const struct qsdk_linear_binary_set *set;
     size_t rows, length, group_words;
-    int32_t planes, parts, bits, cycles;
+    int32_t planes, parts, bits, cycles, coded;
     const uint8_t *weights;
     const float *alpha;
     const int32_t *places;
@@ -61,7 +62,10 @@ void qsdk_linear_binary_pack(const qsdk_linear_binary *layer, const uint64_t *wo
 /* Bytes of scratch of a call on so many rows of input. */
 size_t qsdk_linear_binary_scratch(const qsdk_linear_binary *layer, size_t rows);
 
-/* x: float, [rows][length]; y: float, [rows][rows of the weight]. A qsdk_run. */
+/* x: float, [rows][length], or records [rows], without space between or in them: float beta[bits],
+ * uint64_t words[ceil(length / 64)][bits], bit k of a plane 1 for +1; places behind the length are
+ * ignored, and a row with a beta that is not finite has a result of NaN.
+ * y: float, [rows][rows of the weight]. A qsdk_run. */
 void qsdk_linear_binary_run(const void *layer, const void *x, size_t rows, void *y, void *scratch,
                             int threads);
 /* [/cffi] */
@@ -123,6 +127,9 @@ static inline int32_t qsdk_binary_places_portable(const qsdk_linear_binary *laye
 size_t qsdk_binary_input_bytes_portable(const qsdk_linear_binary *layer);
 int qsdk_binary_input_portable(const qsdk_linear_binary *layer, const float *x, float *beta,
                                void *input, uint64_t *words);
+size_t qsdk_binary_record_bytes_portable(const qsdk_linear_binary *layer);
+int qsdk_binary_record_portable(const qsdk_linear_binary *layer, const char *record, float *beta,
+                                void *input, uint64_t *words);
 
 /* Rows of a block of this layer, its blocks, and the bytes of one; pack.c. */
 size_t qsdk_binary_block_portable(const qsdk_linear_binary *layer);

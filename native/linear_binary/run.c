@@ -85,7 +85,23 @@ static void chunk_portable(const qsdk_linear_binary *layer, size_t first, size_t
     }
 }
 
-static void panel_run_portable(const qsdk_linear_binary *layer, const float *x, size_t rows,
+/* Bytes of a row of input. */
+static size_t input_bytes_portable(const qsdk_linear_binary *layer)
+{
+    return layer->coded ? qsdk_binary_record_bytes_portable(layer) : layer->length * sizeof(float);
+}
+
+static void code_portable(const qsdk_linear_binary *layer, const char *x, struct row *row)
+{
+    char *input = (char *)(row + 1);
+    uint64_t *words = (uint64_t *)(input + qsdk_binary_input_bytes_portable(layer));
+    row->finite =
+        layer->coded
+            ? qsdk_binary_record_portable(layer, x, row->beta, input, words)
+            : qsdk_binary_input_portable(layer, (const float *)x, row->beta, input, words);
+}
+
+static void panel_run_portable(const qsdk_linear_binary *layer, const char *x, size_t rows,
                                float *y, char *scratch, int threads)
 {
     const size_t bytes = row_bytes_portable(layer), blocks = qsdk_binary_blocks_portable(layer);
@@ -95,12 +111,8 @@ static void panel_run_portable(const qsdk_linear_binary *layer, const float *x, 
     {
 #pragma omp for schedule(static)
         for (long m = 0; m < count; m++) {
-            char *at = scratch + (size_t)m * bytes;
-            struct row *row = (struct row *)at;
-            char *input = at + sizeof *row;
-            row->finite = qsdk_binary_input_portable(
-                layer, x + (size_t)m * layer->length, row->beta, input,
-                (uint64_t *)(input + qsdk_binary_input_bytes_portable(layer)));
+            code_portable(layer, x + (size_t)m * input_bytes_portable(layer),
+                          (struct row *)(scratch + (size_t)m * bytes));
         }
 #pragma omp for schedule(static)
         for (long c = 0; c < chunks; c++) {
@@ -119,7 +131,7 @@ void qsdk_linear_binary_run(const void *context, const void *x, size_t rows, voi
         const size_t here = rows - first < panel ? rows - first : panel;
         const double products = (double)layer->rows * (double)layer->length * layer->planes;
         const double ns = (double)here * products * (layer->bits ? layer->bits / 800.0 : 0.03);
-        panel_run_portable(layer, (const float *)x + first * layer->length, here,
+        panel_run_portable(layer, (const char *)x + first * input_bytes_portable(layer), here,
                            (float *)y + first * layer->rows, scratch,
                            qsdk_threads_portable(threads, ns));
     }

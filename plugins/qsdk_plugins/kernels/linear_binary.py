@@ -171,11 +171,17 @@ class LinearBinary(NativeKernel):
         if operation.bias is not None:
             give("bias", "float[]", operation.bias)
         layer.low, layer.high = operation.output.clip
+        contexts = {FLOAT32: layer}
+        codes = records(operation)
+        if codes is not None:
+            contexts[codes] = ffi.new("qsdk_linear_binary *", layer[0])
+            contexts[codes].coded = 1
         return NativePrepared(
             self,
             operation,
             run=lib.qsdk_linear_binary_run,
-            contexts={FLOAT32: layer},
+            contexts=contexts,
+            codes=codes,
             scratch_bytes=lambda rows: int(lib.qsdk_linear_binary_scratch(layer, rows)),
             keep=keep,
             threads=threads,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qsdk import native
-from qsdk.interfaces import Kernel, Operation, Prepared, most_threads
+from qsdk.interfaces import Kernel, NativeCall, Operation, Prepared, most_threads
 from qsdk_plugins.kernels.memory import ScratchPool
 
 
@@ -18,6 +18,7 @@ class NativePrepared(Prepared):
 
     run : the C function
     contexts : the dtype of an input to the struct that the function gets with it
+    codes : of these dtypes the one that has a record for a row
     scratch_bytes : what a call on so many rows needs; more rows never need less
     keep : whatever the contexts point to
     """
@@ -32,9 +33,11 @@ class NativePrepared(Prepared):
         scratch_bytes: Callable[[int], int],
         keep: object,
         threads: int,
+        codes: np.dtype[Any] | None = None,
     ):
         super().__init__(kernel, operation)
-        self.function, self.contexts = run, contexts
+        self.function, self.contexts, self.codes = run, contexts, codes
+        self.native = _native_call(run, contexts, scratch_bytes)
         self.threads = threads
         self._keep = keep
         self._from_buffer = native.library().ffi.from_buffer
@@ -47,10 +50,16 @@ class NativePrepared(Prepared):
         # What Prepared does takes longer than a small layer; what fails here, it explains.
         if type(x) is not np.ndarray:
             return super().__call__(x, out)
-        context, shape = self.contexts.get(x.dtype), x.shape
-        if context is None or not shape or shape[-1] != self._in_features:
+        dtype, shape = x.dtype, x.shape
+        context = self.contexts.get(dtype)
+        if context is None:
             return super().__call__(x, out)
-        result = shape[:-1] + self._tail
+        if dtype.names:
+            result = shape + self._tail
+        elif shape and shape[-1] == self._in_features:
+            result = shape[:-1] + self._tail
+        else:
+            return super().__call__(x, out)
         if out is None:
             out = np.empty(result, self._out_dtype)
         elif type(out) is not np.ndarray or out.dtype != self._out_dtype or out.shape != result:
@@ -74,3 +83,18 @@ class NativePrepared(Prepared):
             most_threads(self.threads),
         )
         self._pool.give(scratch)
+
+
+def _native_call(
+    run: Any, contexts: Mapping[np.dtype[Any], Any], scratch_bytes: Callable[[int], int]
+) -> NativeCall:
+    """The same, as another extension can call it."""
+    ffi = native.library().ffi
+
+    def address(pointer: Any) -> int:
+        return int(ffi.cast("uintptr_t", pointer))
+
+    function = address(ffi.addressof(native.library().lib, run.__name__))
+    return NativeCall(
+        function, {dtype: address(context) for dtype, context in contexts.items()}, scratch_bytes
+    )
