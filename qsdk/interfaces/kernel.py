@@ -127,7 +127,7 @@ class Prepared(abc.ABC):
         A row (conv: an image) with NaN or infinity in it becomes NaN where activations are coded
         inside the call; fixed codes saturate, NaN as the lowest.
         """
-        given = self._input(x)
+        given = self.as_input(x)
         coded = self.codes is not None and given.dtype == self.codes
         length = self.operation.weight.shape[1:]
         shape = self.out_shape((*given.shape, *length) if coded else given.shape)
@@ -158,7 +158,7 @@ class Prepared(abc.ABC):
             raise DataError(f"the input has shape {shape}; this layer takes (..., {weight[1]})")
         return (*shape[:-1], weight[0])
 
-    def _input(self, x: ArrayLike) -> NDArray[Any]:
+    def as_input(self, x: ArrayLike) -> NDArray[Any]:
         given = np.asarray(x)
         activations = self.operation.activations
         if given.dtype.names:

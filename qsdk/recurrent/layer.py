@@ -9,9 +9,11 @@ import attrs
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qsdk import cpu, native
 from qsdk.errors import DataError, OptionError
-from qsdk.interfaces import Prepared
+from qsdk.interfaces import most_threads
 from qsdk.recurrent.cells import Cell, gru_reset, gru_step, lstm_step
+from qsdk.recurrent.native_run import NativeDirection, NativeSteps
 from qsdk.recurrent.weights import Direction
 
 Floats = NDArray[np.float32]
@@ -49,6 +51,7 @@ class State:
 
     h: Floats
     c: Floats
+    native: NativeSteps | None = attrs.field(default=None, repr=False)
 
 
 class Recurrent(Generic[Result]):
@@ -72,6 +75,11 @@ class Recurrent(Generic[Result]):
         self.directions: list[Direction] = directions
         self._result: Callable[..., Result] = result
         self.hidden: int = directions[0].inputs.count // cell.gates
+        limit = cpu.threads() if threads is None else threads
+        if native.available():
+            self._from_buffer = native.library().ffi.from_buffer
+            self._c_run = native.library().lib.qsdk_recurrent_run
+        self._native = [NativeDirection.of(cell, d, self.hidden, limit) for d in directions]
         self.inputs: int = directions[0].inputs.layer.operation.weight.shape[1]
 
     @property
@@ -107,8 +115,12 @@ class Recurrent(Generic[Result]):
         lengths = _lengths(sequence_lens, steps, batch)
         shape = (steps, len(self.directions), batch, self.hidden)
         y = self._memory(out, shape)
-        for number, direction in enumerate(self.directions):
-            self._run(direction, given, h[number], c[number], lengths, y[:, number])
+        for d, fast in enumerate(self._native):
+            whole = (given, h[d], c[d], lengths, y[:, d])
+            if fast is None:
+                self._run(self.directions[d], *whole)
+            else:
+                fast.run(*whole)
         if self.layout:
             y, h, c = (np.moveaxis(a, -2, 0) for a in (y, h, c))
             if out is not None:
@@ -121,18 +133,56 @@ class Recurrent(Generic[Result]):
     ) -> State:
         """The start of ``batch`` streams; h and c (batch, hidden), 0 where not given."""
         self._check_forward()
-        return State(self._one("h", h, batch), self._one("c", c, batch))
+        memory = self._one("h", h, batch), self._one("c", c, batch)
+        fast = self._native[0]
+        if fast is None:
+            return State(*memory)
+        return State(*memory, NativeSteps.of(fast, self.inputs, *memory))
 
     def step(self, x: NDArray[Any], state: State) -> Floats:
         """One step of every stream: x (batch, input), or codes (batch,).
 
-        Returns ``state.h``, which the next step overwrites.
+        Returns ``state.h``, which the next step overwrites; allocates nothing where every product
+        runs in C and x is C-contiguous float32 or codes.
         """
-        given = np.asarray(x)[np.newaxis]
-        if given.shape[1] != len(state.h):
-            raise DataError(f"x has {given.shape[1]} rows; the state is of {len(state.h)} streams")
-        y = np.empty((1, *state.h.shape), np.float32)
-        self._run(self.directions[0], given, state.h, state.c, None, y)
+        fast = state.native
+        if fast is None or fast.owner is not self._native[0]:
+            return self._step_in_python(x, state)
+        known = fast.shapes.get(x.dtype) if type(x) is np.ndarray else None
+        if known is None or x.shape != known[1] or not x.flags.c_contiguous or not fast.batch:
+            x = self._checked(x, state)
+            known = fast.shapes[x.dtype]
+        if fast.batch:
+            self._c_run(
+                known[0],
+                self._from_buffer(x),
+                known[2],
+                1,
+                fast.batch,
+                fast.null,
+                fast.h,
+                fast.c,
+                fast.null,
+                0,
+                fast.scratch,
+                most_threads(fast.owner.threads),
+            )
+        return state.h
+
+    def _checked(self, x: ArrayLike, state: State) -> NDArray[Any]:
+        """x as one step of this state takes it."""
+        if state.h.shape[1:] != (self.hidden,):
+            raise DataError(f"the state is of {state.h.shape[1]} units, the layer of {self.hidden}")
+        given = self.directions[0].inputs.layer.as_input(x)
+        wanted = (len(state.h),) if given.dtype.names else (len(state.h), self.inputs)
+        if given.shape != wanted:
+            raise DataError(f"x has the shape {given.shape}; this state takes {wanted}")
+        return given
+
+    def _step_in_python(self, x: ArrayLike, state: State) -> Floats:
+        given = self._checked(x, state)
+        new = self._step(self.directions[0], self.directions[0].inputs(given), state.h, state.c)
+        state.h[...], state.c[...] = new
         return state.h
 
     def _run(
@@ -173,16 +223,12 @@ class Recurrent(Generic[Result]):
         return gru_step(cell, inputs, candidate, z, h), c
 
     def _sequence(self, x: ArrayLike) -> NDArray[Any]:
-        given = np.asarray(x)
-        codes: Prepared = self.directions[0].inputs.layer
-        if codes.codes is not None and given.dtype == codes.codes:
-            wanted, right = "(seq, batch) of codes", given.ndim == 2
-        else:
-            wanted = f"(seq, batch, {self.inputs})"
-            right = given.ndim == 3 and given.shape[2] == self.inputs
-        if not right:
+        given = self.directions[0].inputs.layer.as_input(x)
+        wanted = "(seq, batch)" if given.dtype.names else f"(seq, batch, {self.inputs})"
+        axes = 2 if given.dtype.names else 3
+        if given.ndim != axes or given.shape[2:] != (self.inputs,)[: axes - 2]:
             raise DataError(f"x has the shape {given.shape}; this layer takes {wanted}")
-        return given.swapaxes(0, 1) if self.layout else given
+        return np.ascontiguousarray(given.swapaxes(0, 1)) if self.layout else given
 
     def _initial(self, name: str, given: ArrayLike | None, batch: int) -> Floats:
         shape = (len(self.directions), batch, self.hidden)
