@@ -49,8 +49,8 @@ class Case:
         return {"initial_h": self.h} | ({"initial_c": self.c} if self.gates == 4 else {})
 
 
-def case(cell="lstm", direction="forward", *, steps=5, batch=3, inputs=10, hidden=7, method="greedy",
-         bits=2, seed=0, **options):  # fmt: skip
+def case(cell="lstm", direction="forward", *, steps=5, batch=3, inputs=10, hidden=7,
+         method="greedy", bits=2, seed=0, **options):  # fmt: skip
     make, gates, more = CELLS[cell]
     rng, count = np.random.default_rng(seed), 2 if direction == "bidirectional" else 1
 
@@ -59,9 +59,9 @@ def case(cell="lstm", direction="forward", *, steps=5, batch=3, inputs=10, hidde
 
     quantizer = qsdk.registry.get(method, bits=bits)
     rows = gates * hidden
+    w, r = (quantizer.quantize(draw(count * rows, columns)) for columns in (inputs, hidden))
     return Case(
-        make, gates, {"direction": direction, **more, **options},
-        quantizer.quantize(draw(count * rows, inputs)), quantizer.quantize(draw(count * rows, hidden)),
+        make, gates, {"direction": direction, **more, **options}, w, r,
         draw(count, 2 * rows), draw(steps, batch, inputs),
         draw(count, batch, hidden) / 2, draw(count, batch, hidden),
     )  # fmt: skip
@@ -147,9 +147,7 @@ def test_layout_1_has_the_batch_first(cell):
     plain = given.layer(given.x, **given.initial, sequence_lens=[5, 2, 4])
     turned = {name: value.swapaxes(0, 1) for name, value in given.initial.items()}
     out = np.full((3, 5, 2, 7), 9, np.float32)
-    ours = given.with_(layout=1)(
-        given.x.swapaxes(0, 1), **turned, sequence_lens=[5, 2, 4], out=out
-    )
+    ours = given.with_(layout=1)(given.x.swapaxes(0, 1), **turned, sequence_lens=[5, 2, 4], out=out)
     assert ours[0] is out
     np.testing.assert_array_equal(ours[0], plain[0].transpose(2, 0, 1, 3))
     for mine, right in zip(ours[1:], plain[1:], strict=True):
@@ -213,8 +211,8 @@ def test_coded_activations_give_what_a_simulation_gives(cell, bits):
 SHAPES = [
     {"steps": 9, "batch": 1, "inputs": 100, "hidden": 65},
     {"steps": 3, "batch": 5, "inputs": 64, "hidden": 64},
-    {"steps": 40, "batch": 9, "inputs": 3, "hidden": 1},  # more rows than one block has
-    {"steps": 2, "batch": 150, "inputs": 17, "hidden": 19},
+    {"steps": 15, "batch": 9, "inputs": 3, "hidden": 1},  # more rows than one block has
+    {"steps": 2, "batch": 129, "inputs": 17, "hidden": 9},
 ]
 
 
@@ -225,16 +223,15 @@ SHAPES = [
 @pytest.mark.parametrize("activations", [None, "binary2"])
 def test_a_sequence_in_c_gives_the_bits_of_the_loop_in_python(cell, direction, shape, activations):
     given = case(cell, direction, **shape, clip=2.5)
-    batch, steps = shape["batch"], shape["steps"]
-    for lengths in (None, np.arange(batch) % (steps + 1)):
-        ours, loop = (
-            given.with_(activations=activations, kernel=kernel)(
-                given.x, **given.initial, sequence_lens=lengths
-            )
-            for kernel in (None, "linear-binary-reference")
+    lengths = np.arange(shape["batch"]) % (shape["steps"] + 1)
+    ours, loop = (
+        given.with_(activations=activations, kernel=kernel)(
+            given.x, **given.initial, sequence_lens=lengths
         )
-        for mine, right in zip(ours, loop, strict=True):
-            np.testing.assert_array_equal(mine, right)
+        for kernel in (None, "linear-binary-reference")
+    )
+    for mine, right in zip(ours, loop, strict=True):
+        np.testing.assert_array_equal(mine, right)
 
 
 @NEEDS_C
@@ -259,8 +256,22 @@ def test_every_instruction_set_gives_the_bits_of_numpy(name):
             np.testing.assert_array_equal(y, twin(given))
 
 
-EDGES = np.float32([0, -0.0, np.inf, -np.inf, np.nan, 1e-45, -1e-45, 1e-38, 104, -104, 103.9, -103.9,
-                    10, -10, 9.99, 88.7, -88.7, 3.4e38, -3.4e38])  # fmt: skip
+@NEEDS_C
+@pytest.mark.parametrize("taken", ["avx512f", "avx2,neon", "extension"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_features_taken_away_change_nothing(cell, taken, monkeypatch):
+    given = case(cell, inputs=70, hidden=35)
+    right = given.with_(activations="binary2")(given.x, **given.initial)
+    best = native_run.instruction_set().name
+    monkeypatch.setenv("QSDK_DISABLE_CPU_FEATURES", taken)
+    assert taken != "avx2,neon" or native_run.instruction_set().name != best
+    for mine, one in zip(given.with_(activations="binary2")(given.x, **given.initial), right,
+                         strict=True):  # fmt: skip
+        np.testing.assert_array_equal(mine, one)
+
+
+EDGES = np.float32([0, -0.0, np.inf, -np.inf, np.nan, 1e-45, -1e-45, 1e-38, 104, -104, 103.9,
+                    -103.9, 10, -10, 9.99, 88.7, -88.7, 3.4e38, -3.4e38])  # fmt: skip
 
 
 def ulps(found, exact):
@@ -284,7 +295,9 @@ def test_gates_saturate_and_keep_nan_and_the_sign_of_zero():
     ends = np.float32([-np.inf, -3e38, -200, 200, 3e38, np.inf])
     assert cells.sigmoid(ends).tolist() == [0, 0, 0, 1, 1, 1]
     assert cells.tanh(ends).tolist() == [-1, -1, -1, 1, 1, 1]
-    assert np.isnan(cells.sigmoid(np.float32([np.nan]))) and np.isnan(cells.tanh(np.float32([np.nan])))
+    assert np.isnan(cells.sigmoid(np.float32([np.nan]))) and np.isnan(
+        cells.tanh(np.float32([np.nan]))
+    )
     assert np.signbit(cells.tanh(np.float32([-0.0, 0.0]))).tolist() == [True, False]
     assert cells.sigmoid(np.float32([0])) == 0.5
 

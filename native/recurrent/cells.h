@@ -12,6 +12,7 @@
 #ifdef SET
 #include "recurrent.h"
 
+#include <math.h>
 #include <string.h>
 
 #define JOINED_AS_IS(a, b) a##_##b
@@ -69,7 +70,7 @@ TARGET static inline floats NAME(either)(ints mask, floats a, floats b)
 TARGET static inline floats NAME(all)(float x)
 {
     const floats zero = {0};
-    return zero + x;
+    return x - zero;
 }
 
 TARGET static inline floats NAME(at_most)(floats x, float limit)
@@ -81,6 +82,8 @@ TARGET static inline floats NAME(at_most)(floats x, float limit)
 TARGET static inline floats NAME(held)(floats x, float clip)
 {
     const floats least = NAME(all)(-clip);
+    if (!(clip < INFINITY))
+        return x;
     return NAME(at_most)(NAME(either)(BELOW(x, least), least, x), clip);
 }
 
@@ -154,7 +157,8 @@ TARGET static void NAME(tanh)(const float *x, size_t count, float *y)
 #undef STEP
 }
 
-TARGET static inline void NAME(lstm_units)(const float *inputs, const float *products,
+/* c, and the output gate in the place of h. */
+TARGET static inline void NAME(cell_units)(const float *inputs, const float *products,
                                            size_t hidden, float clip, float *h, float *c, size_t n)
 {
     const floats i = NAME(gate)(inputs, products, n, clip);
@@ -162,75 +166,59 @@ TARGET static inline void NAME(lstm_units)(const float *inputs, const float *pro
     const floats f = NAME(gate)(inputs + 2 * hidden, products + 2 * hidden, n, clip);
     const floats g = NAME(gate)(inputs + 3 * hidden, products + 3 * hidden, n, clip);
     const floats kept = NAME(sigmoid_of)(f) * NAME(load)(c, n);
-    const floats cell = kept + NAME(sigmoid_of)(i) * NAME(tanh_of)(g);
-    NAME(store)(c, n, cell);
-    NAME(store)(h, n, NAME(sigmoid_of)(o) * NAME(tanh_of)(cell));
+    NAME(store)(c, n, kept + NAME(sigmoid_of)(i) * NAME(tanh_of)(g));
+    NAME(store)(h, n, NAME(sigmoid_of)(o));
 }
 
+TARGET static inline void NAME(hidden_units)(float *h, const float *c, size_t n)
+{
+    NAME(store)(h, n, NAME(load)(h, n) * NAME(tanh_of)(NAME(load)(c, n)));
+}
+
+/* Twice over the units: in one pass tanh of c would wait for the gates, and all else for it. */
 TARGET static void NAME(lstm)(const float *inputs, const float *products, size_t hidden, float clip,
                               float *h, float *c)
 {
 #define STEP(k, n)                                                                                 \
-    NAME(lstm_units)(inputs + (k), products + (k), hidden, clip, h + (k), c + (k), n)
+    NAME(cell_units)(inputs + (k), products + (k), hidden, clip, h + (k), c + (k), n)
+    EACH(hidden, STEP);
+#undef STEP
+#define STEP(k, n) NAME(hidden_units)(h + (k), c + (k), n)
     EACH(hidden, STEP);
 #undef STEP
 }
 
 TARGET static inline void NAME(reset_units)(const float *inputs, const float *products,
-                                            size_t hidden, float clip, const float *h, float *z,
-                                            float *reset, size_t n)
+                                            size_t hidden, float clip, const float *of,
+                                            float *z, float *reset, size_t n)
 {
     const floats r = NAME(gate)(inputs + hidden, products + hidden, n, clip);
-    const floats before = NAME(load)(h, n);
+    const floats before = NAME(load)(of, n);
     NAME(store)(z, n, NAME(sigmoid_of)(NAME(gate)(inputs, products, n, clip)));
     NAME(store)(reset, n, NAME(sigmoid_of)(r) * before);
 }
 
 TARGET static void NAME(gru_reset)(const float *inputs, const float *products, size_t hidden,
-                                   float clip, const float *h, float *z, float *reset)
+                                   float clip, const float *of, float *z, float *reset)
 {
 #define STEP(k, n)                                                                                 \
-    NAME(reset_units)(inputs + (k), products + (k), hidden, clip, h + (k), z + (k), reset + (k), n)
+    NAME(reset_units)(inputs + (k), products + (k), hidden, clip, of + (k), z + (k), reset + (k), n)
     EACH(hidden, STEP);
 #undef STEP
-}
-
-/* Of z, the last gate's input, and h. */
-TARGET static inline floats NAME(mixed)(floats z, floats x, float clip, floats h)
-{
-    const floats candidate = NAME(tanh_of)(NAME(held)(x, clip));
-    return (1.0f - z) * candidate + z * h;
 }
 
 TARGET static inline void NAME(new_units)(const float *inputs, const float *product, const float *z,
                                           float clip, float *h, size_t n)
 {
-    const floats x = NAME(load)(inputs, n) + NAME(load)(product, n);
-    NAME(store)(h, n, NAME(mixed)(NAME(load)(z, n), x, clip, NAME(load)(h, n)));
+    const floats candidate = NAME(tanh_of)(NAME(gate)(inputs, product, n, clip));
+    const floats kept = NAME(load)(z, n);
+    NAME(store)(h, n, (1.0f - kept) * candidate + kept * NAME(load)(h, n));
 }
 
 TARGET static void NAME(gru_new)(const float *inputs, const float *product, const float *z,
                                  size_t hidden, float clip, float *h)
 {
 #define STEP(k, n) NAME(new_units)(inputs + (k), product + (k), z + (k), clip, h + (k), n)
-    EACH(hidden, STEP);
-#undef STEP
-}
-
-TARGET static inline void NAME(inside_units)(const float *inputs, const float *products,
-                                             size_t hidden, float clip, float *h, size_t n)
-{
-    const floats z = NAME(sigmoid_of)(NAME(gate)(inputs, products, n, clip));
-    const floats r = NAME(sigmoid_of)(NAME(gate)(inputs + hidden, products + hidden, n, clip));
-    const floats product = NAME(load)(products + 2 * hidden, n);
-    const floats x = NAME(load)(inputs + 2 * hidden, n) + r * product;
-    NAME(store)(h, n, NAME(mixed)(z, x, clip, NAME(load)(h, n)));
-}
-
-TARGET static void NAME(gru_inside)(const float *inputs, const float *products, size_t hidden,
-                                    float clip, float *h)
-{
-#define STEP(k, n) NAME(inside_units)(inputs + (k), products + (k), hidden, clip, h + (k), n)
     EACH(hidden, STEP);
 #undef STEP
 }
@@ -246,7 +234,6 @@ const struct qsdk_recurrent_set NAME(qsdk_recurrent) = {
     .lstm = NAME(lstm),
     .gru_reset = NAME(gru_reset),
     .gru_new = NAME(gru_new),
-    .gru_inside = NAME(gru_inside),
 };
 
 #endif

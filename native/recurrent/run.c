@@ -87,7 +87,7 @@ static double nanoseconds_portable(const struct step *step)
     return 3.0 * (double)step->layer->hidden * (double)step->batch;
 }
 
-/* z takes the place of its own inputs. */
+/* z takes the place of its inputs. */
 static void reset_portable(const struct step *step)
 {
     const qsdk_recurrent *layer = step->layer;
@@ -109,15 +109,18 @@ static void row_portable(const struct step *step, size_t b)
     const qsdk_recurrent *layer = step->layer;
     const qsdk_recurrent_product *state = &layer->states[layer->kind == QSDK_GRU];
     const size_t hidden = layer->hidden;
-    const float *inputs = step->inputs + b * layer->inputs.width + layer->inputs.start;
+    float *inputs = step->inputs + b * layer->inputs.width + layer->inputs.start;
     const float *products = step->products + b * state->width + state->start;
     float *h = step->h + b * hidden;
     if (layer->kind == QSDK_LSTM)
         layer->set->lstm(inputs, products, hidden, layer->clip, h, step->c + b * hidden);
     else if (layer->kind == QSDK_GRU)
         layer->set->gru_new(inputs + 2 * hidden, products, inputs, hidden, layer->clip, h);
-    else
-        layer->set->gru_inside(inputs, products, hidden, layer->clip, h);
+    else { /* z takes the place of its inputs, r times the last product that of r's */
+        layer->set->gru_reset(inputs, products, hidden, layer->clip, products + 2 * hidden, inputs,
+                              inputs + hidden);
+        layer->set->gru_new(inputs + 2 * hidden, inputs + hidden, inputs, hidden, layer->clip, h);
+    }
 }
 
 static void step_portable(const struct step *step)

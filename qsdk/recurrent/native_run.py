@@ -37,7 +37,7 @@ class NativeDirection:
         """None where C is off, or a product is one that only Python can make."""
         inputs = direction.inputs.layer.native
         states = [product.layer.native for product in direction.states]
-        if inputs is None or not all(states) or not native.available():
+        if inputs is None or not all(states) or cpu.EXTENSION not in cpu.features():
             return None
         ffi, lib = native.library().ffi, native.library().lib
 
