@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import qsdk
 from qsdk import Affine, Scheme, Slices
 from qsdk.errors import EncodingError
 
@@ -215,3 +216,14 @@ def test_inputs_and_attributes_of_the_onnx_function_are_those_of_arrays():
     function = example().onnx_function()
     assert set(function.inputs) == set(arrays)
     assert set(function.attributes) == set(values)
+
+
+@pytest.mark.parametrize("words", [{}, {"granularity": "per_tensor"}, {"group_size": 5},
+                                   {"bits": 3, "symmetric": False}], ids=str)  # fmt: skip
+def test_a_part_decodes_as_in_the_whole(words):
+    weight = np.random.default_rng(0).standard_normal((7, 3, 4)).astype(np.float32)
+    whole = qsdk.registry.get("rtn", **words).quantize(weight)
+    part = whole.part(2, 5)
+    assert part.shape == (3, 3, 4)
+    np.testing.assert_array_equal(part.dequantize(), whole.dequantize()[2:5])
+    assert qsdk.registry.get("rtn", axis=1).quantize(weight).part(2, 5) is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+
 import numpy as np
 import pytest
 
@@ -188,3 +190,95 @@ def test_the_reference_is_the_product_of_what_is_decoded(candidate, scheme):
     np.testing.assert_allclose(y, dense, rtol=1e-4, atol=1e-4)
     simulated = qsdk.linear(weight, kernel="linear-simulated")(x)
     np.testing.assert_allclose(y, simulated, rtol=1e-4, atol=1e-4)
+
+
+def records(bits, length, rows=20, seed=3):
+    """Rows of codes, and the encoding that has them."""
+    weight = np.random.default_rng(seed).standard_normal((rows, length)).astype(np.float32)
+    encoding = qsdk.registry.get("greedy", bits=bits).quantize(weight)
+    return encoding.rows(), encoding
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("bits", [1, 2, 3, 4])
+def test_codes_as_input_give_the_floats_of_the_reference(in_c, bits, length):
+    weight, (codes, _) = encoded(in_c, 37, length), records(bits, length)
+    codes["alpha"][3, 0] = np.inf
+    x = codes[RNG.integers(0, 20, (5, 9))]
+    ours, reference = both(in_c, weight, x, activations=f"binary{bits}", bias=np.arange(37) / 3)
+    assert ours.shape == (5, 9, 37)
+    np.testing.assert_array_equal(ours, reference)
+    nan = ~np.isfinite(x["alpha"]).all(axis=-1)
+    np.testing.assert_array_equal(np.isnan(ours).all(axis=-1), nan)
+    np.testing.assert_array_equal(np.isnan(ours).any(axis=-1), nan)
+
+
+@pytest.mark.parametrize("candidate", [c for c in ALL if "reference" in c.kernel.name],
+                         ids=lambda c: c.kernel.name)  # fmt: skip
+def test_the_reference_multiplies_what_codes_decode_to(candidate):
+    weight, (codes, encoding) = encoded(candidate.kernel, 20, 150, planes=3), records(3, 150)
+    layer = qsdk.linear(weight, activations="binary3", kernel=candidate.kernel.name)
+    expected = encoding.dequantize().astype(float) @ weight.dequantize().T.astype(float)
+    np.testing.assert_allclose(layer(codes), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_codes_that_the_coder_finds_again_give_the_bits_of_their_floats(in_c):
+    """Floats of two levels, each as often."""
+    x = RNG.permuted(np.tile(np.float32([3, -3, 1, -1]), (6, 25)), axis=1)
+    encoding = qsdk.registry.get("greedy", bits=2).quantize(x)
+    np.testing.assert_array_equal(encoding.dequantize(), x)
+    layer = qsdk.linear(encoded(in_c, 33, 100), activations="binary2", kernel=in_c.name)
+    np.testing.assert_array_equal(layer(encoding.rows()), layer(x))
+
+
+def test_places_behind_the_last_value_of_a_code_are_ignored(in_c):
+    weight, (codes, _) = encoded(in_c, 20, 100), records(2, 100)
+    layer = qsdk.linear(weight, activations="binary2", kernel=in_c.name)
+    right = layer(codes)
+    codes["planes"][:, 1] |= np.uint64(2**64 - 2**36)
+    np.testing.assert_array_equal(layer(codes), right)
+
+
+def test_codes_of_any_layout_and_number(in_c):
+    weight, (codes, _) = encoded(in_c, 20, 100), records(2, 100)
+    layer = qsdk.linear(weight, activations="binary2", kernel=in_c.name)
+    right = layer(codes)
+    assert right.shape == (20, 20)
+    np.testing.assert_array_equal(layer(codes[::-2]), right[::-2])
+    np.testing.assert_array_equal(layer(codes[7]), right[7])
+    np.testing.assert_array_equal(layer(codes.reshape(4, 5), out=np.empty((4, 5, 20), "f4")),
+                                  right.reshape(4, 5, 20))  # fmt: skip
+    read = np.frombuffer(b" " + codes.tobytes(), codes.dtype.descr, offset=1)  # an equal dtype
+    np.testing.assert_array_equal(layer(read), right)
+    assert layer(codes[:0]).shape == (0, 20)
+
+
+@pytest.mark.parametrize("kernel", [c.kernel for c in ALL if c.can_run], ids=lambda k: k.name)
+def test_codes_that_do_not_fit_are_refused(kernel):
+    layer = qsdk.linear(encoded(kernel, 4, 100), activations="binary2", kernel=kernel.name)
+    takes = "this layer takes floats or codes of 2 planes of 100 signs"
+    for bits, length in ((3, 100), (2, 101), (1, 64)):
+        with pytest.raises(DataError, match=f"codes of {bits} planes of {length} signs; {takes}"):
+            layer(records(bits, length)[0])
+    with pytest.raises(DataError, match=r"records \[\('a', '<i4'\)\]; " + takes):
+        layer(np.zeros(3, [("a", "<i4")]))
+    floats = qsdk.linear(encoded(kernel, 4, 100), kernel=kernel.name)
+    with pytest.raises(DataError, match=r"2 planes of 100 signs; this layer takes floats$"):
+        floats(records(2, 100)[0])
+
+
+@pytest.mark.parametrize("activations", [None, "binary2"])
+def test_another_library_can_call_the_function(in_c, activations):
+    weight, (codes, _) = encoded(in_c, 20, 100), records(2, 100)
+    layer = qsdk.linear(weight, activations=activations, kernel=in_c.name, threads=1)
+    call = layer.native
+    function = ctypes.CFUNCTYPE(
+        None, *[ctypes.c_void_p] * 2, ctypes.c_size_t, *[ctypes.c_void_p] * 2, ctypes.c_int
+    )(call.function)
+    for x in [inputs(20, 100), *([codes] if activations else [])]:
+        y, scratch = np.empty((20, 20), np.float32), np.empty(call.scratch_bytes(20) + 64, np.uint8)
+        aligned = scratch.ctypes.data + -scratch.ctypes.data % 64
+        function(call.contexts[x.dtype], x.ctypes.data, 20, y.ctypes.data, aligned, 1)
+        np.testing.assert_array_equal(y, layer(x))
+    assert call.scratch_bytes(1) <= call.scratch_bytes(20)
+    assert qsdk.linear(weight, kernel=in_c.reference).native is None

@@ -221,3 +221,44 @@ def test_the_size_is_that_of_the_bits_and_alphas():
     assert isinstance(encoding, BinaryCoded) and not isinstance(encoding, Affine)
     assert encoding.nbytes == 60 * (2 * 1024 // 8 + 2 * 4)
     assert GAUSS.nbytes / encoding.nbytes == pytest.approx(15.5, rel=0.01)
+
+
+# -- Rows and parts
+
+
+@pytest.mark.parametrize("granularity", ["per_tensor", "per_channel"])
+@pytest.mark.parametrize("bits", [1, 2, 4])
+@pytest.mark.parametrize("length", [0, 1, 64, 100])
+def test_rows_decode_to_what_the_encoding_decodes_to(bits, length, granularity):
+    encoding = coded(GAUSS[:9, :length], bits, granularity=granularity)
+    rows = encoding.rows()
+    assert rows.shape == (9,) and rows.dtype == qsdk.interfaces.sign_codes_dtype(bits, length)
+    assert rows.nbytes == 9 * bits * (4 + 8 * -(-length // 64))
+    planes = np.ascontiguousarray(rows["planes"].transpose(2, 0, 1))
+    digits = 2 * unpack_words(planes, length).view(np.int8) - 1
+    decoded = (rows["alpha"].T[:, :, None].astype(np.float64) * digits).sum(axis=0)
+    np.testing.assert_array_equal(decoded.astype(np.float32), encoding.dequantize())
+    assert rows[[3, 3, 8]].dtype is rows.dtype
+
+
+def test_a_matrix_of_many_planes_or_groups_has_no_rows():
+    for encoding in (coded(GAUSS, 5), coded(GAUSS, 2, group_size=64), coded(GAUSS, 2, axis=1),
+                     coded(GAUSS.reshape(60, 32, 32), 2)):  # fmt: skip
+        with pytest.raises(EncodingError, match=r"of shape \(60, .* has no rows of codes; give"):
+            encoding.rows()
+    assert coded(GAUSS, 2, group_size=2048).rows().shape == (60,)
+
+
+@pytest.mark.parametrize(
+    "scheme", [{}, {"granularity": "per_tensor"}, {"group_size": 100}], ids=str
+)
+@pytest.mark.parametrize("method", ["greedy", "twn"])
+def test_a_part_decodes_as_in_the_whole(method, scheme):
+    whole = coded(GAUSS[:20], 4, method, **scheme)
+    part = whole.part(3, 8)
+    assert part.shape == (5, 1024) and type(part) is type(whole)
+    np.testing.assert_array_equal(part.dequantize(), whole.dequantize()[3:8])
+    again = type(part).from_arrays(*part.arrays())
+    np.testing.assert_array_equal(again.dequantize(), part.dequantize())
+    assert whole.part(2, 2).dequantize().shape == (0, 1024)
+    assert coded(GAUSS[:20], 4, method, axis=1).part(3, 8) is None

@@ -110,6 +110,24 @@ def test_the_whole_job(tmp_path, method, range_rule):
     assert 0 < np.abs(decoded - whole).max() < 1
 
 
+@pytest.mark.parametrize("activations", [None, "binary2"])
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_recurrent_layers(cell, activations):
+    rng, gates = np.random.default_rng(0), 4 if cell == "lstm" else 3
+    quantizer = qsdk.registry.get("greedy", bits=2)
+    for hidden in (1, 9, 35):
+        shapes = [(2 * gates * hidden, 20), (2 * gates * hidden, hidden), (6, 3, 20)]
+        w, r, x = (rng.integers(-999, 999, s).astype(np.float32) / 512 for s in shapes)
+        w, r = quantizer.quantize(w), quantizer.quantize(r)
+
+        def run(w=w, r=r, x=x):
+            make = getattr(qsdk, cell)
+            layer = make(w, r, direction="bidirectional", activations=activations)
+            return layer(x, sequence_lens=[6, 1, 4])[0]
+
+        with_c_and_with_numpy(run)
+
+
 KERNELS = qsdk.registry.entries("kernel")
 
 
