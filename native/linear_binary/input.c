@@ -105,7 +105,7 @@ int qsdk_binary_record_portable(const qsdk_linear_binary *layer, const char *rec
     memset(to, 0, words_bytes_portable(layer));
     memcpy(to, record + bits * sizeof *beta, count * bits * sizeof *to);
     for (size_t i = 0; i < bits && layer->length % 64; i++)
-        to[(count - 1) * bits + i] &= qsdk_binary_valid_portable(layer->length % 64);
+        to[(count - 1) * bits + i] &= qsdk_sign_valid_portable(layer->length % 64);
     if (as_tables)
         tables_portable(layer, to, input);
     return 1;
