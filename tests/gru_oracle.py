@@ -73,28 +73,41 @@ def loss(net, ids, coded=None):
     return bits_per_character(seen @ net["projection"].T + net["bias"], ids[1:])
 
 
+def nearest(rows, alphas):
+    """What is nearest to each value of all sums of +-alphas: (values, signs (..., bits))."""
+    signs = np.array(list(itertools.product([-1.0, 1.0], repeat=alphas.shape[1])))
+    levels = alphas @ signs.T  # (rows, 2**bits)
+    order = levels.argsort(axis=1)
+    levels = np.take_along_axis(levels, order, axis=1)
+    middles = (levels[:, 1:] + levels[:, :-1]) / 2
+    place = sum((rows >= middle[:, None]).astype(int) for middle in middles.T)
+    values = np.take_along_axis(levels, place, axis=1)
+    return values, signs[np.take_along_axis(order, place, axis=1)]
+
+
+def least_squares(rows, planes, alphas):
+    """The best alphas for these signs; as they were where the planes depend on each other."""
+    transposed = planes.swapaxes(1, 2)
+    gram = transposed @ planes
+    depends = np.abs(np.linalg.det(gram)) < 0.5  # a determinant of whole numbers
+    gram[depends] = np.eye(planes.shape[2])
+    solved = np.linalg.solve(gram, transposed @ rows[..., None])[..., 0]
+    return np.where(depends[:, None], alphas, solved)
+
+
 def coder(bits, cycles=2):
-    """Rows (rows, n) as sums of ``bits`` planes: greedy, then alternating cycles, in float64."""
-    signs = np.array(list(itertools.product([-1.0, 1.0], repeat=bits)))  # (2**bits, bits)
+    """Rows (rows, n) as sums of ``bits`` planes: greedy alphas, then alternating, in float64."""
 
     def code(rows):
-        rest = rows.astype(np.float64)
-        planes = np.empty((*rows.shape, bits))
+        rest = np.abs(rows.astype(np.float64))
+        alphas = np.empty((len(rows), bits))
         for i in range(bits):
-            planes[..., i] = np.where(rest >= 0, 1, -1)
-            rest = rest - np.abs(rest).mean(axis=1, keepdims=True) * planes[..., i]
-        values = rows - rest
+            alphas[:, i] = rest.mean(axis=1)
+            rest = np.abs(rest - alphas[:, i, None])
+        values, planes = nearest(rows, alphas)
         for _ in range(cycles):
-            transposed = planes.swapaxes(1, 2)
-            gram = transposed @ planes + 1e-9 * np.eye(bits)  # two planes may be equal
-            alphas = np.linalg.solve(gram, transposed @ rows[..., None])[..., 0]
-            levels = alphas @ signs.T  # (rows, 2**bits)
-            order = levels.argsort(axis=1)
-            levels = np.take_along_axis(levels, order, axis=1)
-            middles = (levels[:, 1:] + levels[:, :-1]) / 2
-            place = sum((rows >= middle[:, None]).astype(int) for middle in middles.T)
-            values = np.take_along_axis(levels, place, axis=1)
-            planes = signs[np.take_along_axis(order, place, axis=1)]
+            alphas = least_squares(rows, planes, alphas)
+            values, planes = nearest(rows, alphas)
         return values.astype(np.float32)
 
     return code
