@@ -63,12 +63,13 @@ def plain(text):
 
 
 def split(text):
-    """(what to learn, what to hold out): every tenth passage, cut where a paragraph ends."""
+    """(what to learn, what to hold out): every tenth passage, cut at the end of a paragraph."""
+    end = "\n\n" if "\n\n" in text else "\n"
     passages = [""]
-    for paragraph in text.split("\n\n"):
+    for piece in text.split(end):
         if len(passages[-1]) > PASSAGE:
             passages.append("")
-        passages[-1] += paragraph + "\n\n"
+        passages[-1] += piece + end
     held_out = passages[9::10]
     del passages[9::10]
     return "".join(passages), "".join(held_out)
@@ -259,6 +260,8 @@ def main():
 
     text = read_text(options.text) if options.text else python_reference()
     learnt, held_out = split(plain(text))
+    if not held_out:
+        parser.error(f"the text has {len(text)} characters; give one of {20 * PASSAGE} or more")
     ids, held_out_ids = to_ids(learnt), to_ids(held_out)
     rng = np.random.default_rng(options.seed)
     net = initial(rng, options.hidden)

@@ -44,9 +44,10 @@ def test_the_gradient_is_the_slope_of_the_loss(script, name):
     assert slope == pytest.approx((gradient * direction).sum(), rel=1e-6)
 
 
-def test_held_out_passages_are_every_tenth_and_nothing_is_lost(script):
+@pytest.mark.parametrize("end", ["\n\n", "\n"])
+def test_held_out_passages_are_every_tenth_and_nothing_is_lost(script, end):
     paragraphs = [f"{number}" * 300 for number in range(10, 99)]
-    learnt, held_out = script.split("\n\n".join(paragraphs))
+    learnt, held_out = script.split(end.join(paragraphs))
     both = (learnt + held_out).split()
     assert sorted(both) == sorted(paragraphs)
     assert held_out.split()[0] not in learnt
@@ -62,6 +63,15 @@ def test_no_paragraph_of_the_reference_stands_twice(script):
 def test_text_becomes_characters_of_the_vocabulary(script):
     assert script.plain("It’s\t1–2\n\u0394") == "It's 1-2\n?"
     assert script.to_ids("\n !~").tolist() == [0, 1, 2, 95]
+
+
+def test_a_text_too_short_to_hold_out_from_is_refused(script, tmp_path, monkeypatch, capsys):
+    (tmp_path / "text.txt").write_text("short\n", encoding="utf-8")
+    options = [tmp_path / "out", "--text", tmp_path / "text.txt"]
+    monkeypatch.setattr(sys, "argv", ["train_gru.py", *map(str, options)])
+    with pytest.raises(SystemExit):
+        script.main()
+    assert "has 6 characters; give one of 40000" in capsys.readouterr().err
 
 
 def test_a_short_training_learns_a_simple_text(script, tmp_path, monkeypatch, capsys):
