@@ -235,7 +235,7 @@ def test_rows_decode_to_what_the_encoding_decodes_to(bits, length, granularity):
     assert rows.shape == (9,) and rows.dtype == qsdk.interfaces.sign_codes_dtype(bits, length)
     assert rows.nbytes == 9 * bits * (4 + 8 * -(-length // 64))
     planes = np.ascontiguousarray(rows["planes"].transpose(2, 0, 1))
-    digits = 2 * unpack_words(planes, length).view(np.int8) - 1
+    digits = 2 * qsdk.unpack_words(planes, length).view(np.int8) - 1
     decoded = (rows["alpha"].T[:, :, None].astype(np.float64) * digits).sum(axis=0)
     np.testing.assert_array_equal(decoded.astype(np.float32), encoding.dequantize())
     assert rows[[3, 3, 8]].dtype is rows.dtype
