@@ -154,7 +154,7 @@ def test_each_group_is_coded_as_a_row_of_its_own(group_size, length):
         )
 
 
-@pytest.mark.parametrize("shape", [(5, 64), (5, 70), (4, 3, 5, 5), (1, 1)])
+@pytest.mark.parametrize("shape", [(5, 64), (5, 70), (4, 32), (32, 2), (4, 3, 5, 5), (1, 1)])
 def test_a_matrix_is_coded_as_one_long_row(shape):
     weight = GAUSS.ravel()[: np.prod(shape)].reshape(shape)
     found = coded(weight, bits=3, granularity="per_tensor").dequantize()

@@ -38,15 +38,17 @@ def code_weight(weight: Floats, scheme: qsdk.Scheme, code: CodeRows) -> BinaryCo
 def _by_channel(planes: list[Words], lengths: list[int], channels: int) -> Words:
     """Words (planes, rows, words) of each part of a channel, as (planes, channels, words)."""
     count = len(planes[0])
-    cut = [n for n in lengths[:-1] if n % WORD]
-    if cut or (lengths[-1] % WORD and planes[-1].shape[1] != channels):
-        bits = [
-            qsdk.unpack_words(words, length).reshape(count, channels, -1)
-            for words, length in zip(planes, lengths, strict=True)
-        ]
-        return qsdk.pack_words(np.concatenate(bits, axis=2).astype(bool))
-    parts = [words.reshape(count, channels, -1) for words in planes]
-    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
+    of_a_channel = [w.shape[1] * n // channels for w, n in zip(planes, lengths, strict=True)]
+    whole = [n % WORD == 0 for n in [*of_a_channel[:-1], *lengths[:-1]]]
+    last_fits = planes[-1].shape[1] == channels or not (of_a_channel[-1] | lengths[-1]) % WORD
+    if all(whole) and last_fits:
+        parts = [words.reshape(count, channels, -1) for words in planes]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
+    bits = [
+        qsdk.unpack_words(words, length).reshape(count, channels, -1)
+        for words, length in zip(planes, lengths, strict=True)
+    ]
+    return qsdk.pack_words(np.concatenate(bits, axis=2).astype(bool))
 
 
 def _scaled(rows: Floats, code: CodeRows) -> tuple[Alphas, Words]:
