@@ -7,17 +7,17 @@ from typing import Any, ClassVar
 
 import attrs
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from qsdk import native
 from qsdk.errors import DataError
-from qsdk.interfaces import Conv, Kernel, Operation, Prepared, most_threads
+from qsdk.interfaces import Conv, Kernel, Operation, Prepared
+from qsdk_plugins.kernels.conv_prepared import ConvPrepared, Fitted, two_axes
 from qsdk_plugins.kernels.instruction_sets import NativeKernel
 from qsdk_plugins.kernels.linear_int8 import input_fields, output_fields, result_arrays
 from qsdk_plugins.kernels.linear_int8_reference import CODED, OUTPUTS, overflow, steps_and_scale
 from qsdk_plugins.kernels.memory import ScratchPool, aligned
 
-REMEMBERED = 64  # sizes of images that a layer is prepared for at the same time
 INT8 = np.iinfo(np.int8)
 
 
@@ -37,7 +37,7 @@ class ConvInt8(NativeKernel):
         return super().refusal(operation) or overflow(operation)
 
     def prepare(self, operation: Operation, *, threads: int = 0) -> Prepared:
-        return ConvPrepared(self, operation, self.table(), threads)
+        return ConvInt8Prepared(self, operation, self.table(), threads)
 
 
 def weight_parts(steps: NDArray[np.int64], is_wide: bool) -> NDArray[np.int16]:
@@ -121,95 +121,16 @@ class PackedWeight:
         return cls(fields, packed.shape[2], list(arrays.values()))
 
 
-def two_axes(operation: Conv) -> dict[str, tuple[int, ...]]:
-    """Stride, dilation and padding of a 2-D convolution that does the same."""
-    axes = len(operation.stride)
-    more = 2 - axes
-    return {
-        "stride": (1,) * more + operation.stride,
-        "dilation": (1,) * more + operation.dilation,
-        "begin": (0,) * more + operation.padding[:axes],
-        "end": (0,) * more + operation.padding[axes:],
-    }
-
-
-@attrs.frozen(eq=False)
-class Fitted:
-    """A context for images of one size and dtype.
-
-    keep : what the context points to
-    result : shape of the result of one image
-    pool : scratch for its calls
-    """
-
-    context: Any
-    keep: object
-    result: tuple[int, ...]
-    pool: ScratchPool
-
-
-class ConvPrepared(Prepared):
-    """Prepares a context for each new size of images, and calls C with as little Python as can be.
-
-    Calls may run at once: each takes scratch of its own from the pool of its context.
-    """
+class ConvInt8Prepared(ConvPrepared):
+    """A packed weight, and offsets into images of each size."""
 
     def __init__(self, kernel: Kernel, operation: Operation, table: Any, threads: int):
-        super().__init__(kernel, operation)
+        super().__init__(kernel, operation, native.library().lib.qsdk_conv_int8_run, threads)
         assert isinstance(operation, Conv)
-        self.threads = threads
         self._weight = PackedWeight.of(operation, table, threads or os.cpu_count() or 1)
-        self._library = native.library()
-        self._from_buffer = self._library.ffi.from_buffer
-        self._function = self._library.lib.qsdk_conv_int8_run
-        self._dtype = operation.output.dtype
-        self._fitted: dict[tuple[Any, tuple[int, ...]], Fitted] = {}
 
-    def __call__(self, x: ArrayLike, out: NDArray[Any] | None = None) -> NDArray[Any]:
-        # What Prepared does takes longer than a small layer; what fails here, it explains.
-        if type(x) is not np.ndarray:
-            return super().__call__(x, out)
-        shape = x.shape
-        fitted = self._fitted.get((x.dtype, shape[1:]))
-        if fitted is None or not shape[0] or not x.flags.c_contiguous:
-            return super().__call__(x, out)
-        result = (shape[0], *fitted.result)
-        if out is None:
-            out = np.empty(result, self._dtype)
-        elif (
-            type(out) is not np.ndarray
-            or out.dtype != self._dtype
-            or out.shape != result
-            or not out.flags.carray
-        ):
-            return super().__call__(x, out)
-        self._run(fitted, x, out)
-        return out
-
-    def run(self, x: NDArray[Any], out: NDArray[Any]) -> None:
-        key = (x.dtype, x.shape[1:])
-        fitted = self._fitted.get(key)
-        if fitted is None:
-            fitted = self._fit(x, out.shape[1:])
-            if len(self._fitted) >= REMEMBERED:
-                self._fitted = {}
-            self._fitted[key] = fitted
-        self._run(fitted, x, out)
-
-    def _run(self, fitted: Fitted, x: NDArray[Any], out: NDArray[Any]) -> None:
-        scratch = fitted.pool.take(len(x))
-        self._function(
-            fitted.context,
-            self._from_buffer(x),
-            len(x),
-            self._from_buffer(out),
-            scratch[1],
-            most_threads(self.threads),
-        )
-        fitted.pool.give(scratch)
-
-    def _fit(self, x: NDArray[Any], result: tuple[int, ...]) -> Fitted:
-        ffi, lib = self._library.ffi, self._library.lib
+    def fit(self, x: NDArray[Any], result: tuple[int, ...]) -> Fitted:
+        ffi, lib = native.library().ffi, native.library().lib
         offsets = np.zeros(self._weight.steps, np.uint64)
         context = ffi.new("struct qsdk_conv_int8 *", {
             **self._weight.fields,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
@@ -30,6 +31,28 @@ def image_rows(x: NDArray[Any]) -> NDArray[Any]:
     return x.reshape(len(x), math.prod(x.shape[1:]))
 
 
+def windows(
+    x: NDArray[Any], operation: Conv, kernel: tuple[int, ...]
+) -> Iterator[tuple[tuple[Any, ...], NDArray[Any]]]:
+    """Each place of the kernel, and what it sees: 0 where the image is padded.
+
+    x : (batch, channels, length...)
+    Yields (place, (batch, channels, length of the result...)), the last axis of places fastest.
+    """
+    axes = len(operation.stride)
+    begin, end = operation.padding[:axes], operation.padding[axes:]
+    padded = np.pad(x, [(0, 0), (0, 0), *zip(begin, end, strict=True)])
+    lengths = operation.out_shape(x.shape)[2:]
+    for place in np.ndindex(*kernel):
+        window: tuple[Any, ...] = tuple(
+            slice(at * apart, at * apart + step * (count - 1) + 1, step)
+            for at, apart, step, count in zip(
+                place, operation.dilation, operation.stride, lengths, strict=True
+            )
+        )
+        yield place, padded[(slice(None), slice(None), *window)]
+
+
 def convolve(
     x: NDArray[np.float64], weight: NDArray[np.float64], operation: Conv
 ) -> NDArray[np.float64]:
@@ -39,21 +62,11 @@ def convolve(
     weight : (out, channels / groups, kernel...)
     Returns (batch, out, length...), of at least one place.
     """
-    axes, groups = len(operation.stride), operation.groups
-    begin, end = operation.padding[:axes], operation.padding[axes:]
-    padded = np.pad(x, [(0, 0), (0, 0), *zip(begin, end, strict=True)])
-    shape = operation.out_shape(x.shape)
+    groups, shape = operation.groups, operation.out_shape(x.shape)
     outputs, channels = weight.shape[0] // groups, weight.shape[1]
     places = math.prod(shape[2:])
     y = np.zeros((shape[0], groups, outputs, places))
-    for place in np.ndindex(*weight.shape[2:]):
-        window: tuple[Any, ...] = tuple(
-            slice(at * apart, at * apart + step * (count - 1) + 1, step)
-            for at, apart, step, count in zip(
-                place, operation.dilation, operation.stride, shape[2:], strict=True
-            )
-        )
-        part = padded[(slice(None), slice(None), *window)]
+    for place, part in windows(x, operation, weight.shape[2:]):
         at_place = weight[(..., *place)].reshape(groups, outputs, channels)
         y += at_place @ part.reshape(shape[0], groups, channels, places)
     return y.reshape(shape)
