@@ -51,6 +51,15 @@ def test_every_declared_width_has_a_case():
     assert {label[0] for label in labels} == set("12345678")
 
 
+def test_binary_convolutions_have_all_numbers_of_planes_and_a_scale_map():
+    (entry,) = [e for e in registry.entries("kernel") if e.name == "conv-binary-reference"]
+    case = next(c.case for c in iter_checks(entry) if "bench" in c.case.facts)
+    operations = [case.facts["bench"].operation(array) for _, array in lengths(case)]
+    forms = [operation.activations for operation in operations]
+    assert {form.bits for form in forms} == {1, 2, 3, 4}
+    assert {form.scale_map for form in forms if form.bits == 1} == {False, True}
+
+
 def test_lengths_lie_beside_those_of_blocks():
     case = next(c.case for c in iter_checks(Good) if "bench" in c.case.facts)
     found = {array.shape[-1] for _, array in lengths(case)}

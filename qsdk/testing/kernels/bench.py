@@ -120,6 +120,9 @@ class Bench:
         if form in ZERO_POINTS:
             zero_points = ZERO_POINTS[form]
             words |= {"scale": SCALE, "zero_point": zero_points[seed % len(zero_points)]}
+        if form is InputForm.BINARY:
+            words |= {"bits": 1 + seed % 4, "cycles": seed % 3}
+            words["scale_map"] = self.kernel.operation == "conv" and seed % 8 == 0
         clip = CLIPS[seed % len(CLIPS)] if self.gives != "int32" else CLIPS[0]
         output = Output(form=self.gives, clip=clip, **self._grid(weight, seed))
         return {"bias": bias, "activations": Activations(**words), "output": output}

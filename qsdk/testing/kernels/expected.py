@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from qsdk.dispatch import candidates
 from qsdk.encodings import Affine
 from qsdk.errors import UnknownNameError
-from qsdk.interfaces import Conv, InputForm, Kernel, Operation, code_rows
+from qsdk.interfaces import Activations, Conv, InputForm, Kernel, Operation, code_rows
 from qsdk.registry import find
 from qsdk.scheme import Granularity, Slices
+from qsdk.sign_codes import SignCoder, unpack_words
 from qsdk.testing.check import Array, ContractBroken, NotApplicable, require
 from qsdk.testing.kernels.bench import same_bits
 
@@ -72,7 +73,8 @@ def reference_of(kernel: Kernel, operation: Operation) -> Kernel | None:
 def _require_close(operation: Operation, x: Array, y: Array) -> None:
     """Within the rounding of a float32 sum of what the codes decode to."""
     values, weight = decoded(operation, x), operation.weight.dequantize().astype(np.float64)
-    total, size = sums(operation, values, weight), sums(operation, np.abs(values), np.abs(weight))
+    total = sums(operation, values, weight)
+    size = sums(operation, *_sizes(operation, values, weight))
     if operation.bias is not None:
         bias = _by_channel(operation, operation.bias.astype(np.float64))
         total, size = total + bias, size + np.abs(bias)
@@ -88,6 +90,20 @@ def _require_close(operation: Operation, x: Array, y: Array) -> None:
             f"the result at {where} is {y[index]}, {error[index]:.3g} from {expected[index]:.9g}; "
             f"rounding explains {limit[index]:.3g}",
         )
+
+
+def _sizes(
+    operation: Operation, values: NDArray[Any], weight: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Magnitudes whose products bound what is summed: planes of signs may nearly cancel in a value,
+    but where they add up, they are those of the largest of its row."""
+    sizes = np.abs(values), np.abs(weight)
+    if operation.activations.form is not InputForm.BINARY:
+        return sizes
+    kept = 1 if isinstance(operation, Conv) else values.ndim - 1
+    largest = sizes[0].max(axis=tuple(range(kept, values.ndim)), keepdims=True, initial=0)
+    of_weight = sizes[1].max(axis=tuple(range(1, weight.ndim)), keepdims=True, initial=0)
+    return np.broadcast_to(largest, values.shape), np.broadcast_to(of_weight, weight.shape)
 
 
 def _require_integers(operation: Operation, x: Array, y: Array) -> None:
@@ -132,7 +148,7 @@ def decoded(operation: Operation, x: Array) -> NDArray[np.float64]:
     if given.form is InputForm.FLOAT32:
         return x.astype(np.float64)
     if given.form is InputForm.BINARY:
-        raise NotApplicable("no reference says what binary codes of the input stand for")
+        return _decoded_signs(rows_of(operation, x), given).reshape(x.shape)
     rows, group = rows_of(operation, x), None
     if isinstance(weight, Affine) and weight.scheme.granularity is Granularity.PER_GROUP:
         group = weight.scheme.group_size
@@ -142,6 +158,15 @@ def decoded(operation: Operation, x: Array) -> NDArray[np.float64]:
         parts = np.split(rows, range(group, rows.shape[1], group), axis=1)
     values = [code_rows(part, given).dequantize() for part in parts]
     return np.concatenate(values, axis=1).reshape(x.shape).astype(np.float64)
+
+
+def _decoded_signs(rows: Array, given: Activations) -> NDArray[np.float64]:
+    if given.scale_map:
+        raise NotApplicable("with a scale map, what a code stands for differs from place to place")
+    alpha, planes = SignCoder(bits=given.bits, cycles=given.cycles).reference(rows)
+    signs = 2.0 * unpack_words(planes, rows.shape[1]) - 1
+    values: NDArray[np.float64] = (alpha.astype(np.float64)[:, :, None] * signs).sum(axis=0)
+    return values
 
 
 def rows_of(operation: Operation, x: Array) -> Array:
