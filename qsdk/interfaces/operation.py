@@ -37,6 +37,9 @@ class Activations:
     scale, zero_point : of the fixed forms; floats are coded as ``qsdk.affine.quantize`` says, and
         an input that is int8 or uint8 already is taken as codes
     bits, cycles : of binary codes: planes, and alternating cycles after the greedy start
+    scale_map : of conv with binary codes of 1 bit: each place of the result has a scale of its own,
+        the mean of ``|x|`` over the kernel and the channels of its group, padded places counting
+        as 0 (Rastegari et al., ECCV 2016, arXiv:1603.05279, section 3.2)
 
     The forms int8 and uint8 have one scale per row of the input (per group of a row where the
     weight has groups), found from the row by ``qsdk.affine.scale_and_zero_point``.
@@ -47,6 +50,7 @@ class Activations:
     zero_point: int = 0
     bits: int = 2
     cycles: int = 2
+    scale_map: bool = False
 
     def __attrs_post_init__(self) -> None:
         if self.is_fixed:
@@ -55,6 +59,10 @@ class Activations:
             raise OptionError(
                 f"binary activations of {self.bits} bits, {self.cycles} cycles; "
                 "give 1 to 4 bits and 0 to 20 cycles"
+            )
+        if self.scale_map and (self.form is not InputForm.BINARY or self.bits != 1):
+            raise OptionError(
+                f"a scale_map with {self} activations; it belongs to binary ones of 1 bit"
             )
 
     @property
@@ -174,6 +182,11 @@ class Linear(Operation):
     def __attrs_post_init__(self) -> None:
         if len(self.weight.shape) != 2:
             raise OptionError(f"linear takes a weight (out, in), not of shape {self.weight.shape}")
+        if self.activations.scale_map:
+            raise OptionError(
+                "a scale_map has a scale for each place of an image, and linear has no places; "
+                "leave it out, or use conv"
+            )
         super().__attrs_post_init__()
 
 

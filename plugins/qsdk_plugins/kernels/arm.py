@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import qsdk
+from qsdk_plugins.kernels.conv_binary import ConvBinary
 from qsdk_plugins.kernels.conv_int8 import ConvInt8
 from qsdk_plugins.kernels.instruction_sets import on
 from qsdk_plugins.kernels.linear_binary import LinearBinary, LinearTernary
@@ -23,4 +24,5 @@ def qsdk_kernels() -> list[type[qsdk.Kernel]]:
         on(LinearTernary, "neon", "arm", 20, "neon"),
         on(ConvInt8, "neon", "arm", 20, "neon"),
         on(ConvInt8, "dotprod", "arm", 30, "neon dotprod"),
+        on(ConvBinary, "neon", "arm", 20, "neon"),
     ]

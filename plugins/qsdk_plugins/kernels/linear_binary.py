@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import attrs
@@ -23,7 +24,7 @@ FLOAT32 = np.dtype(np.float32)
 
 @attrs.frozen(eq=False)
 class SignPlanes:
-    """A weight (rows, length) of either encoding, as its named arrays tell.
+    """A weight (rows, values of a row...) of either encoding, as its named arrays tell.
 
     words : uint64, (parts, planes, rows, words): one part of signs, 1 for +1; or where it is
         ternary two, of the digits that are +1 and of those that are -1
@@ -39,7 +40,8 @@ class SignPlanes:
     @classmethod
     def of(cls, weight: Encoding) -> SignPlanes:
         arrays, values = weight.arrays()
-        rows, length = weight.shape
+        rows, *lengths = weight.shape
+        length = math.prod(lengths)
         if "planes" in arrays:
             words = arrays["planes"][np.newaxis]
         else:
@@ -104,10 +106,13 @@ def refusal(operation: Operation) -> str:
     planes = int(str(values["bits"])) // (2 if operation.weight.name == "ternary" else 1)
     if planes > PLANES:
         return f"takes {PLANES} planes at most, not {planes}"
-    if values["granularity"] != "per_tensor" and values["axis"] not in (0, -2):
+    if values["granularity"] != "per_tensor" and values["axis"] not in (
+        0,
+        -len(operation.weight.shape),
+    ):
         return f"takes channels on axis 0, not {values['axis']}"
     group = int(str(values["group_size"]))
-    length = operation.weight.shape[1]
+    length = math.prod(operation.weight.shape[1:])
     if group % WORD and group < length:
         return f"takes groups of a multiple of {WORD}, not {group}"
     if length > LONGEST:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import qsdk
+from qsdk_plugins.kernels.conv_binary_reference import ConvBinaryReference
 from qsdk_plugins.kernels.conv_reference import ConvInt8Reference
 from qsdk_plugins.kernels.conv_simulated import SimulatedConv
 from qsdk_plugins.kernels.linear_binary_reference import (
@@ -24,4 +25,5 @@ def qsdk_kernels() -> list[type[qsdk.Kernel]]:
         LinearBinaryReference,
         LinearTernaryReference,
         ConvInt8Reference,
+        ConvBinaryReference,
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import qsdk
+from qsdk_plugins.kernels.conv_binary import ConvBinary
 from qsdk_plugins.kernels.conv_int8 import ConvInt8
 from qsdk_plugins.kernels.instruction_sets import on
 from qsdk_plugins.kernels.linear_binary import LinearBinary, LinearTernary
@@ -37,4 +38,6 @@ def qsdk_kernels() -> list[type[qsdk.Kernel]]:
         on(ConvInt8, "avx2", "x86", 20, "avx2"),
         on(ConvInt8, "avxvnni", "x86", 25, "avx2 avxvnni"),
         on(ConvInt8, "avx512vnni", "x86", 40, VNNI),
+        on(ConvBinary, "avx2", "x86", 20, "avx2"),
+        on(ConvBinary, "avx512vpopcntdq", "x86", 40, POPCOUNT),
     ]
