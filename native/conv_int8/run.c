@@ -3,8 +3,8 @@
  * other, while its quads are in the L1 cache. Threads take jobs; where those are too few, they share
  * each one. */
 #include "conv_int8_run.h"
+#include "grid.h"
 
-#include <float.h>
 #include <string.h>
 
 typedef struct qsdk_conv_int8 layer_t;
@@ -57,24 +57,13 @@ static int32_t stored_portable(const layer_t *layer, int32_t zero)
     return zero + 128 * (layer->input_signed - layer->set->is_signed);
 }
 
-/* Scale and zero_point of values in [low, high], as qsdk.affine.scale_and_zero_point has them. */
-static image_t covering_portable(const layer_t *layer, double low, double high)
+/* Of values in [low, high]. */
+static image_t covering_portable(const layer_t *layer, float low, float high)
 {
-    const double largest = (double)FLT_MAX * (1 - 0x1p-20);
-    const int is_signed = layer->input_signed;
-    double step = is_signed ? high / 127 : (high - low) / 255;
-    step = step < FLT_MIN ? FLT_MIN : step > FLT_MAX ? FLT_MAX : step;
-    const float scale = high > low ? (float)step : 1;
-    int zero = 0, reach = 128;
-    if (!is_signed) {
-        const double below = (double)((float)low / scale); /* -255, or a little less, to 0 */
-        const double shifted = below + 0x1.8p52;           /* rounds, halves to even */
-        const double steps = 0x1.8p52 - shifted;
-        zero = steps > 255 ? 255 : (int)steps;
-        reach = zero > 255 - zero ? zero : 255 - zero;
-    }
-    const float most = (float)(largest / reach);
-    return (image_t){scale < most ? scale : most, stored_portable(layer, zero)};
+    const int qmin = layer->input_signed ? -128 : 0;
+    const struct qsdk_grid grid =
+        qsdk_grid_portable(low, high, qmin, qmin + 255, layer->input_signed);
+    return (image_t){grid.scale, stored_portable(layer, grid.zero_point)};
 }
 
 static image_t look_portable(const struct call *call, size_t image)
@@ -91,11 +80,11 @@ static image_t look_portable(const struct call *call, size_t image)
     } else if (layer->input_signed) {
         float high;
         memcpy(&high, &size, sizeof high);
-        found = covering_portable(layer, -(double)high, (double)high);
+        found = covering_portable(layer, -high, high);
     } else {
         float low, high;
         layer->set->coding->range(x, n, &low, &high);
-        found = covering_portable(layer, (double)low, (double)high);
+        found = covering_portable(layer, low, high);
     }
     return found;
 }

@@ -1,10 +1,10 @@
 /* What all sets share: a panel of rows is coded (or just interleaved) into scratch, then every
  * block of 16 columns meets every tile of it. A block stays in the caches for all tiles, and a
  * panel for all blocks; with few rows, reading the weights is what limits. */
+#include "grid.h"
 #include "kernel.h"
 #include "linear_groups.h"
 
-#include <float.h>
 #include <string.h>
 
 enum { PANEL = 128, CHUNK = 512 };
@@ -43,18 +43,11 @@ size_t qsdk_linear_groups_scratch(const struct qsdk_linear_groups *layer, size_t
     return floats > codes ? floats : codes;
 }
 
-/* Division in float64 and the limits of qsdk.affine: the lower one keeps tiny data divisible, the
- * upper one keeps scale * -128 finite. */
 static float scale_of_portable(uint32_t largest_bits)
 {
-    const float ceiling = (float)((double)FLT_MAX * (1 - 0x1p-20) / 128);
     float largest;
     memcpy(&largest, &largest_bits, sizeof largest);
-    if (largest == 0)
-        return 1;
-    const double steps = (double)largest / 127;
-    const float scale = steps < (double)FLT_MIN ? FLT_MIN : (float)steps;
-    return scale < ceiling ? scale : ceiling;
+    return qsdk_grid_portable(-largest, largest, -128, 127, 1).scale;
 }
 
 /* Row m of the tile's interleaved codes, from contiguous ones; n is a multiple of 4. */

@@ -1,9 +1,8 @@
 /* A call, for every set: rows of input become codes, a chunk of rows that fits the L2 cache at a
  * time; then panels of weights, up to 4 blocks of 16 outputs, pass over the chunk. A panel stays in
  * the cache while the blocks of rows go by: arithmetic limits many rows, reading weights few. */
+#include "grid.h"
 #include "linear_int8_set.h"
-
-#include <float.h>
 
 enum { CHUNK_BYTES = 1 << 19, CHUNK_ROWS = 96 };
 
@@ -44,27 +43,6 @@ size_t qsdk_linear_int8_scratch(const layer_t *layer, size_t rows)
     return up_portable(chunk * sizeof(row_t), 64) + chunk * stride;
 }
 
-/* scale and zero_point of one row, in double as qsdk.affine.scale_and_zero_point has them. */
-static float row_scale_portable(double low, double high, int is_signed, int *zero)
-{
-    double steps = is_signed ? high / 127 : (high - low) / 255;
-    steps = steps < FLT_MIN ? FLT_MIN : steps > FLT_MAX ? FLT_MAX : steps;
-    const float scale = high > low ? (float)steps : 1;
-    int reach = 128;
-    *zero = 0;
-    if (!is_signed) {
-        const float lowest = (float)low / scale; /* 0 to -255, a little more for wide ranges */
-        const double whole = (double)lowest + 0x1.8p52;
-        const double rounded = whole - 0x1.8p52;
-        *zero = rounded < -255 ? 255 : (int)-rounded;
-        reach = *zero > 255 - *zero ? *zero : 255 - *zero;
-    }
-    if (scale < FLT_MAX / 512)
-        return scale;
-    const float most = (float)((double)FLT_MAX * (1 - 0x1p-20) / reach);
-    return scale < most ? scale : most;
-}
-
 /* What is added to a code to store it in the set's type. */
 static int move_portable(const layer_t *layer)
 {
@@ -78,18 +56,19 @@ static void make_row_portable(const layer_t *layer, const float *x, row_t *row, 
     const int is_signed = layer->input_signed, move = move_portable(layer);
     const uint32_t size = set->size(x, layer->inputs);
     const int is_finite = size < 0x7f800000u;
+    const int qmin = is_signed ? -128 : 0;
     float low = 0, high = 0;
-    int zero;
     if (is_finite && is_signed) {
         memcpy(&high, &size, sizeof high);
         low = -high;
     } else if (is_finite) {
         set->range(x, layer->inputs, &low, &high);
     }
-    row->scale = row_scale_portable(low, high, is_signed, &zero);
+    const struct qsdk_grid grid = qsdk_grid_portable(low, high, qmin, qmin + 255, is_signed);
+    const int zero = grid.zero_point;
+    row->scale = grid.scale;
     row->zero = is_signed ? 0 : zero + move; /* of int8 it is part of start */
     if (is_finite) {
-        const int qmin = is_signed ? -128 : 0;
         set->code(x, layer->inputs, row->scale, qmin - zero, qmin + 255 - zero, zero + move,
                   codes);
     } else {
