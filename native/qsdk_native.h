@@ -49,6 +49,18 @@ void qsdk_quantize_rows_portable(const float *x, size_t rows, size_t length, con
                                  const int32_t *zero_point, int32_t qmin, int32_t qmax,
                                  uint8_t *codes);
 
+/* x[rows * length] = (float)(code - zero_point) * scale, one product; is_signed: codes are int8. */
+void qsdk_dequantize_rows_portable(const uint8_t *codes, size_t rows, size_t length,
+                                   const float *scale, const int32_t *zero_point, int is_signed,
+                                   float *x);
+
+/* codes[rows * length] = clamp(zero_point + round(acc * mantissa[row] * 2^(shift[row] - 31)), qmin,
+ * qmax): integers alone, one rounding, halves upward, as requantize in qsdk/fixed_point.py has it.
+ * mantissa >= 0, shift <= 30. A shift below -31 leaves less than half a step, so zero_point. */
+void qsdk_requantize_rows_portable(const int32_t *acc, size_t rows, size_t length,
+                                   const int32_t *mantissa, const int32_t *shift,
+                                   int32_t zero_point, int32_t qmin, int32_t qmax, uint8_t *codes);
+
 /* error[rows]: the sum of rne(error * 2^10)^2 over a row. Integers, so that whoever looks for the
  * range of least error finds the same one on every CPU. Sums below 2^63 are exact, and rows of
  * fewer than 2^23 values have no other. */

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from qsdk import interfaces as interfaces
     from qsdk import metrics as metrics
     from qsdk import registry as registry
+    from qsdk.affine import dequantize_rows as dequantize_rows
     from qsdk.affine import quantize_rows as quantize_rows
     from qsdk.affine import scale_and_zero_point as scale_and_zero_point
     from qsdk.encodings import Affine as Affine
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from qsdk.fixed_point import clip_codes as clip_codes
     from qsdk.fixed_point import fixed_multiplier as fixed_multiplier
     from qsdk.fixed_point import requantize as requantize
+    from qsdk.fixed_point import requantize_rows as requantize_rows
     from qsdk.hookspecs import hookimpl as hookimpl
     from qsdk.interfaces import Activations as Activations
     from qsdk.interfaces import Adapter as Adapter
@@ -68,6 +70,7 @@ if TYPE_CHECKING:
     from qsdk.storage import write_container as write_container
 
 _HOME = {
+    "dequantize_rows": "affine",
     "quantize_rows": "affine",
     "scale_and_zero_point": "affine",
     "Affine": "encodings",
@@ -76,6 +79,7 @@ _HOME = {
     "clip_codes": "fixed_point",
     "fixed_multiplier": "fixed_point",
     "requantize": "fixed_point",
+    "requantize_rows": "fixed_point",
     "hookimpl": "hookspecs",
     "Activations": "interfaces",
     "Adapter": "interfaces",

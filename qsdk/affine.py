@@ -115,6 +115,15 @@ def quantize_rows(
     return quantize(rows, scale[:, None], zero_point[:, None], scheme)
 
 
+def dequantize_rows(
+    codes: NDArray[Any], scale: NDArray[np.float32], zero_point: NDArray[np.int32]
+) -> NDArray[np.float32]:
+    """:func:`dequantize` for rows (n, length) of int8 or uint8, one scale and zero_point each."""
+    if native.available():
+        return native.dequantize_rows(np.ascontiguousarray(codes), scale, zero_point)
+    return dequantize(codes, scale[:, None], zero_point[:, None])
+
+
 def squared_error_rows(
     rows: NDArray[np.float32],
     scale: NDArray[np.float32],

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qsdk import native
 from qsdk.errors import SchemeError
+from qsdk.scheme import Scheme
 
 INT32 = np.iinfo(np.int32)
 
@@ -59,6 +61,31 @@ def requantize(
     right = np.minimum(right, 62)
     rounded = (product + (np.int64(1) << (right - 1))) >> right
     codes: NDArray[np.int64] = np.where(tiny, 0, rounded)
+    return codes
+
+
+def requantize_rows(
+    accumulator: NDArray[np.int32],
+    mantissa: NDArray[np.int32],
+    shift: NDArray[np.int32],
+    zero_point: int,
+    scheme: Scheme,
+) -> NDArray[Any]:
+    """Codes of int32 sums (n, length): :func:`requantize`, one multiplier per row, on a grid.
+
+    mantissa, shift : (n,), from :func:`fixed_multiplier`; zero_point : of the codes, on the grid
+    Returns int8 or uint8, as ``scheme`` has them. Runs in C where the extension is there.
+
+    >>> mantissa, shift = fixed_multiplier([0.5])
+    >>> requantize_rows(np.int32([[3, -3, 999]]), mantissa, shift, 1, Scheme()).tolist()
+    [[3, 0, 127]]
+    """
+    qmin, qmax = scheme.qmin, scheme.qmax
+    if native.available():
+        sums = np.ascontiguousarray(accumulator)
+        return native.requantize_rows(sums, mantissa, shift, zero_point, qmin, qmax)
+    steps = requantize(accumulator, mantissa[:, None], shift[:, None])
+    codes: NDArray[Any] = np.clip(steps + zero_point, qmin, qmax).astype(scheme.dtype)
     return codes
 
 

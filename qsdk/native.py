@@ -168,6 +168,81 @@ def quantize_rows(
     return codes
 
 
+def dequantize_rows(
+    codes: Codes, scale: NDArray[np.float32], zero_point: NDArray[np.int32]
+) -> NDArray[np.float32]:
+    """``scale * (codes - zero_point)`` in float32, each row with its own scale.
+
+    codes : int8 or uint8, (rows, length)
+    scale, zero_point : float32 and int32, (rows,)
+    """
+    _check("codes", codes, (_INT8, _UINT8), "rows", "length")
+    _check("scale", scale, (_FLOAT32,), len(codes))
+    _check("zero_point", zero_point, (_INT32,), len(codes))
+    values = np.empty(codes.shape, np.float32)
+    _arrays().dequantize_rows(
+        _pointer(codes), *codes.shape, _pointer(scale), _pointer(zero_point),
+        codes.dtype == _INT8, _pointer(values),
+    )  # fmt: skip
+    return values
+
+
+def decode_rows(
+    packed: NDArray[np.uint8],
+    length: int,
+    bits: int,
+    signed: bool,
+    scale: NDArray[np.float32],
+    zero_point: NDArray[np.int32],
+) -> NDArray[np.float32]:
+    """``unpack`` and ``dequantize_rows`` in one, of as many rows as there are scales.
+
+    packed : uint8, (nbytes,), the codes of all rows without a gap
+    length : of a row
+    Returns float32, (rows, length). Raises NativeError when ``packed`` has another size.
+    """
+    count = len(scale)
+    _check_bits(bits)
+    _check("packed", packed, (_UINT8,), (count * max(length, 0) * bits + 7) // 8)
+    _check("scale", scale, (_FLOAT32,), "rows")
+    _check("zero_point", zero_point, (_INT32,), count)
+    values = np.empty((count, length), np.float32)
+    scratch = np.empty(_native().lib.QSDK_DECODE, np.uint8)
+    _native().lib.qsdk_decode_rows_portable(
+        _arrays(), _pointer(packed), count, length, bits, signed,
+        _pointer(scale), _pointer(zero_point), _pointer(scratch), _pointer(values),
+    )  # fmt: skip
+    return values
+
+
+def requantize_rows(
+    accumulator: NDArray[np.int32],
+    mantissa: NDArray[np.int32],
+    shift: NDArray[np.int32],
+    zero_point: int,
+    qmin: int,
+    qmax: int,
+) -> Codes:
+    """``clip(zero_point + requantize(accumulator, mantissa, shift), qmin, qmax)``, row by row.
+
+    accumulator : int32, (rows, length)
+    mantissa, shift : int32, (rows,), as ``qsdk.fixed_multiplier`` gives them
+    Returns int8 if ``qmin < 0`` else uint8, shape of ``accumulator``.
+    """
+    _check("accumulator", accumulator, (_INT32,), "rows", "length")
+    _check("mantissa", mantissa, (_INT32,), len(accumulator))
+    _check("shift", shift, (_INT32,), len(accumulator))
+    _check_grid(qmin, qmax)
+    if not qmin <= zero_point <= qmax:
+        raise NativeError(f"zero_point is {zero_point}; the grid is {qmin}..{qmax}")
+    codes = _empty_codes(accumulator.shape, qmin < 0)
+    _arrays().requantize_rows(
+        _pointer(accumulator), *accumulator.shape, _pointer(mantissa), _pointer(shift),
+        zero_point, qmin, qmax, _pointer(codes),
+    )  # fmt: skip
+    return codes
+
+
 def squared_error_rows(
     rows: NDArray[np.float32],
     scale: NDArray[np.float32],

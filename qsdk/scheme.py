@@ -171,6 +171,16 @@ class Slices:
         return self._axis == 0
 
     @property
+    def row_length(self) -> int:
+        """Values in C order that share a scale, one such row after the other; 0 where rows differ
+        in length, or lie otherwise."""
+        if self.scheme.granularity is Granularity.PER_TENSOR:
+            return math.prod(self.shape)
+        if not self.in_order or self._length % self._group:
+            return 0
+        return min(self._group, self._length)
+
+    @property
     def params_shape(self) -> tuple[int, ...]:
         """Shape of scale and zero_point: (), (channels,) or (channels, groups)."""
         channels, length = self.channels_first[0], self._length

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from qsdk import Scheme, quantize_rows, scale_and_zero_point
+from qsdk import Scheme, dequantize_rows, quantize_rows, scale_and_zero_point
 from qsdk.affine import dequantize, quantize, squared_error_rows
 from qsdk.errors import SchemeError
 
@@ -239,3 +239,15 @@ def test_c_and_numpy_agree_on_a_million_codes(native, monkeypatch):
     monkeypatch.setenv("QSDK_DISABLE_NATIVE", "1")
     assert np.array_equal(codes, quantize_rows(*arguments))
     assert np.array_equal(error, squared_error_rows(*arguments))
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_c_and_numpy_decode_to_the_same_bits(native, monkeypatch, signed):
+    rng = np.random.default_rng(8)
+    low = -128 if signed else 0
+    codes = rng.integers(low, low + 256, (100, 1000)).astype(np.int8 if signed else np.uint8)
+    scale = np.exp2(rng.uniform(-126, 100, 100)).astype(np.float32)
+    zero = rng.integers(low, low + 256, 100, dtype=np.int32)
+    here = dequantize_rows(codes[:, ::2], scale, zero)
+    monkeypatch.setenv("QSDK_DISABLE_NATIVE", "1")
+    assert dequantize_rows(codes[:, ::2], scale, zero).tobytes() == here.tobytes()

@@ -64,6 +64,20 @@ def test_every_value_is_its_scale_times_its_code_less_the_zero_point(words):
         assert decoded[at] == scale[at] * np.float32(int(encoding.codes[at]) - int(zero[at]))
 
 
+@pytest.mark.parametrize("shape", [(3, 8), (5, 12, 3), (0, 4), (4, 0), (300, 64)])
+@pytest.mark.parametrize("words", GRANULARITIES, ids=str)
+def test_c_and_numpy_decode_to_the_same_floats(native, monkeypatch, words, shape):
+    encodings = [
+        example(shape, bits=bits, signed=s, **words) for bits in range(1, 9) for s in (False, True)
+    ]
+    here = [encoding.dequantize() for encoding in encodings]
+    monkeypatch.setenv("QSDK_DISABLE_NATIVE", "1")
+    for encoding, decoded in zip(encodings, here, strict=True):
+        there = encoding.dequantize()
+        assert decoded.shape == there.shape == shape
+        assert decoded.tobytes() == there.tobytes()
+
+
 def test_unsigned_codes_below_their_zero_point_decode_to_negative_values():
     scheme = Scheme(bits=8, signed=False, granularity="per_tensor")
     encoding = Affine.from_codes(np.uint8([0, 255]), np.float32(1), np.uint8(255), scheme)

@@ -10,8 +10,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from qsdk import Scheme
 from qsdk.errors import SchemeError
-from qsdk.fixed_point import clip_codes, fixed_multiplier, requantize, requantize_twice
+from qsdk.fixed_point import (
+    clip_codes,
+    fixed_multiplier,
+    requantize,
+    requantize_rows,
+    requantize_twice,
+)
 
 HALF = Fraction(1, 2)
 LARGEST = float(np.nextafter(2.0**30, 0))
@@ -114,3 +121,23 @@ def test_clips_become_codes(clip, expected):
 
 def test_a_clip_too_far_for_a_float_is_an_end_of_the_grid():
     assert clip_codes((-1e308, 1e308), 1e-30, 0, 0, 255) == (0, 255)
+
+
+def test_requantized_rows_worked_by_hand(either):
+    mantissa, shift = fixed_multiplier([0.5, 2.0])
+    codes = requantize_rows(np.int32([[3, -3], [100, -9]]), mantissa, shift, 1, Scheme())
+    assert codes.dtype == np.int8
+    assert codes.tolist() == [[3, 0], [127, -17]]  # 1.5 + 1, -1.5 + 1: halves upward
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_c_and_numpy_requantize_to_the_same_codes(native, monkeypatch, signed):
+    rng = np.random.default_rng(9)
+    sums = rng.integers(-(2**31), 2**31, (200, 999), np.int64).astype(np.int32)
+    multiplier = fixed_multiplier([0, *np.exp2(rng.uniform(-70, 29, 199))])
+    arguments = (sums[:, ::3], *multiplier, 7, Scheme(signed=signed))
+    here = requantize_rows(*arguments)
+    monkeypatch.setenv("QSDK_DISABLE_NATIVE", "1")
+    there = requantize_rows(*arguments)
+    assert here.dtype == there.dtype
+    assert np.array_equal(here, there)

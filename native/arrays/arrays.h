@@ -15,6 +15,13 @@ typedef int qsdk_range_rows_function(const float *x, size_t rows, size_t length,
 typedef void qsdk_quantize_rows_function(const float *x, size_t rows, size_t length,
                                          const float *scale, const int32_t *zero_point,
                                          int32_t qmin, int32_t qmax, uint8_t *codes);
+typedef void qsdk_dequantize_rows_function(const uint8_t *codes, size_t rows, size_t length,
+                                           const float *scale, const int32_t *zero_point,
+                                           int is_signed, float *x);
+typedef void qsdk_requantize_rows_function(const int32_t *acc, size_t rows, size_t length,
+                                           const int32_t *mantissa, const int32_t *shift,
+                                           int32_t zero_point, int32_t qmin, int32_t qmax,
+                                           uint8_t *codes);
 typedef void qsdk_squared_error_rows_function(const float *x, size_t rows, size_t length,
                                               const float *scale, const int32_t *zero_point,
                                               int32_t qmin, int32_t qmax, int64_t *error);
@@ -33,6 +40,8 @@ struct qsdk_arrays {
     qsdk_unpack_function *unpack;
     qsdk_range_rows_function *range_rows;
     qsdk_quantize_rows_function *quantize_rows;
+    qsdk_dequantize_rows_function *dequantize_rows;
+    qsdk_requantize_rows_function *requantize_rows;
     qsdk_squared_error_rows_function *squared_error_rows;
     qsdk_squant_function *squant;
     qsdk_histogram_function *histogram;
@@ -50,13 +59,22 @@ int qsdk_encode_rows_portable(const struct qsdk_arrays *set, const float *x, siz
                               int32_t qmax, int symmetric, int stage_k, int stage_c, size_t block,
                               int32_t *error, uint8_t *codes, float *scale, int32_t *zero_point,
                               uint8_t *packed);
+
+/* unpack and dequantize_rows in one. codes is scratch of QSDK_DECODE bytes; none of 8 bits. */
+#define QSDK_DECODE 4096
+void qsdk_decode_rows_portable(const struct qsdk_arrays *set, const uint8_t *packed, size_t rows,
+                               size_t length, int bits, int is_signed, const float *scale,
+                               const int32_t *zero_point, uint8_t *codes, float *x);
 /* [/cffi] */
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #define QSDK_X86_ARRAYS
 qsdk_pack_function qsdk_pack_avx512, qsdk_pack_avx2;
 qsdk_range_rows_function qsdk_range_rows_avx512, qsdk_range_rows_avx2;
+qsdk_unpack_function qsdk_unpack_avx512, qsdk_unpack_avx2;
 qsdk_quantize_rows_function qsdk_quantize_rows_avx512, qsdk_quantize_rows_avx2;
+qsdk_dequantize_rows_function qsdk_dequantize_rows_avx512, qsdk_dequantize_rows_avx2;
+qsdk_requantize_rows_function qsdk_requantize_rows_avx512, qsdk_requantize_rows_avx2;
 qsdk_squared_error_rows_function qsdk_squared_error_rows_avx512, qsdk_squared_error_rows_avx2;
 qsdk_squant_function qsdk_squant_avx512, qsdk_squant_avx2;
 #endif

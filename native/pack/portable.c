@@ -1,6 +1,8 @@
 /* Bit packing, eight codes at a time: they fill exactly `bits` bytes, whatever `bits` is. */
 #include "qsdk_native.h"
 
+#include <string.h>
+
 /* ceil(n * bits / 8) without overflow, for bits of 1 to 8. */
 static size_t packed_size_portable(size_t n, int bits)
 {
@@ -49,6 +51,10 @@ int qsdk_unpack_portable(const uint8_t *packed, size_t packed_bytes, size_t n, i
 {
     if (bits < 1 || bits > 8 || packed_bytes < packed_size_portable(n, bits))
         return 1;
+    if (bits == 8) {
+        memcpy(codes, packed, n);
+        return 0;
+    }
     const unsigned sign = is_signed ? 1u << (bits - 1) : 0;
     for (; n >= 8; n -= 8, codes += 8, packed += bits)
         unpack_group_portable(packed, 8, bits, sign, codes);

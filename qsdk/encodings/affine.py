@@ -10,6 +10,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from qsdk import native
 from qsdk.affine import dequantize
 from qsdk.encodings.affine_onnx import DEQUANTIZE_AFFINE
 from qsdk.encodings.base import Arrays, Encoding, OnnxFunction, Values
@@ -130,6 +131,14 @@ class Affine(Encoding):
 
     def dequantize(self) -> NDArray[np.float32]:
         slices = Slices(self.scheme, self.shape)
+        length = slices.row_length
+        if length and native.available():
+            bits, signed = self.scheme.bits, self.scheme.signed
+            scale = np.ascontiguousarray(self.scale).reshape(-1)
+            zero_point = self.zero_point.astype(np.int32).reshape(-1)
+            packed = np.ascontiguousarray(self.packed)
+            rows = native.decode_rows(packed, length, bits, signed, scale, zero_point)
+            return rows.reshape(self.shape)
         return dequantize(self.codes, slices.expand(self.scale), slices.expand(self.zero_point))
 
     def describe(self) -> str:

@@ -84,6 +84,25 @@ def test_codes_that_c_cannot_take_are_refused_with_what_was_given():
         native.unpack(np.zeros(3, np.uint8), -1, 4, signed=False)
 
 
+def test_what_c_cannot_decode_or_requantize_is_refused_with_what_was_given():
+    codes, scale, zero = np.zeros((2, 6), np.int8), np.ones(2, np.float32), np.zeros(2, np.int32)
+    with pytest.raises(NativeError, match=r"codes is int16 .* int8 or uint8 array"):
+        native.dequantize_rows(codes.astype(np.int16), scale, zero)
+    with pytest.raises(NativeError, match=r"scale is float32 of shape \(1,\); .* \[2\]"):
+        native.dequantize_rows(codes, scale[:1], zero)
+    with pytest.raises(NativeError, match=r"packed is uint8 of shape \(5,\); .* \[6\]"):
+        native.decode_rows(np.zeros(5, np.uint8), 6, 4, True, scale, zero)
+    with pytest.raises(NativeError, match="bits is 9; codes have 1 to 8"):
+        native.decode_rows(np.zeros(6, np.uint8), 6, 9, True, scale, zero)
+    sums = np.zeros((2, 6), np.int32)
+    with pytest.raises(NativeError, match="accumulator is int64"):
+        native.requantize_rows(sums.astype(np.int64), zero, zero, 0, -128, 127)
+    with pytest.raises(NativeError, match=r"shift is int32 of shape \(1,\)"):
+        native.requantize_rows(sums, zero, zero[:1], 0, -128, 127)
+    with pytest.raises(NativeError, match=r"zero_point is 200; the grid is -128..127"):
+        native.requantize_rows(sums, zero, zero, 200, -128, 127)
+
+
 def test_inputs_stay_as_they_were_and_may_be_read_only():
     rows, scale, zero_point = rows_of("normal", (2, 18), -8, 7)
     before = rows.copy()

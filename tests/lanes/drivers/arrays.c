@@ -1,4 +1,4 @@
-/* Rounding, packing and SQuant on seeded inputs, against plain slow oracles in this file. */
+/* Rounding, packing, decoding and SQuant on seeded inputs, against plain slow oracles in this file. */
 #include "driver.h"
 #include "arrays.h"
 
@@ -292,6 +292,68 @@ static void try_encoding(const int *grid, int bits, size_t kernels, size_t kerne
     }
 }
 
+/* One product of floats for each value, as qsdk.affine.dequantize has it. */
+static void try_decoding(const int *grid, int bits, size_t rows, size_t length)
+{
+    const size_t n = rows * length, bytes = (n * (size_t)bits + 7) / 8;
+    uint8_t *codes = guarded(0, n), *packed = guarded(1, bytes), *scratch = guarded(2, QSDK_DECODE);
+    float *scale = guarded(3, rows * sizeof *scale), *x = guarded(4, n * sizeof *x);
+    float *decoded = guarded(5, n * sizeof *x);
+    int32_t *zero = guarded(6, rows * sizeof *zero);
+    const uint32_t width = (uint32_t)(grid[1] - grid[0] + 1);
+    for (size_t i = 0; i < n; i++)
+        codes[i] = (uint8_t)(grid[0] + (int)draw(width));
+    for (size_t r = 0; r < rows; r++) {
+        zero[r] = grid[0] + (int)draw(width);
+        scale[r] = ldexpf(0.5f + (float)draw(1 << 20) / (1 << 21), (int)draw(200) - 126);
+    }
+    set->pack(codes, n, bits, (uint8_t)grid[0], packed);
+    set->dequantize_rows(codes, rows, length, scale, zero, grid[0] < 0, x);
+    qsdk_decode_rows_portable(set, packed, rows, length, bits, grid[0] < 0, scale, zero, scratch,
+                              decoded);
+    int right = 1;
+    for (size_t i = 0; i < n; i++) {
+        const int code = grid[0] < 0 ? (int8_t)codes[i] : codes[i];
+        const float expected = (float)(code - zero[i / length]) * scale[i / length];
+        right &= !memcmp(x + i, &expected, sizeof expected);
+    }
+    expect(right, "dequantize_rows", bits, (long)rows, (long)length);
+    expect(!memcmp(x, decoded, n * sizeof *x), "decode_rows", bits, (long)rows, (long)length);
+}
+
+/* floor(acc * mantissa * 2^(shift - 31) + 1/2): exact in 128 bits. */
+static int64_t oracle_requantized(int32_t acc, int32_t mantissa, int32_t shift)
+{
+    const int right = 31 - shift < 100 ? 31 - shift : 100;
+    const __int128 half = (__int128)1 << (right - 1);
+    return (int64_t)(((__int128)acc * mantissa + half) >> right);
+}
+
+static void try_requantizing(const int *grid, size_t length)
+{
+    static const int32_t ends[] = {INT32_MIN, INT32_MAX, 0, 1, -1};
+    int32_t *acc = guarded(0, ROWS * length * sizeof *acc), *shift = guarded(1, ROWS * sizeof *shift);
+    int32_t *mantissa = guarded(2, ROWS * sizeof *mantissa);
+    uint8_t *codes = guarded(3, ROWS * length);
+    const int zero = grid[0] + (int)draw((uint32_t)(grid[1] - grid[0] + 1));
+    for (size_t r = 0; r < ROWS; r++) {
+        shift[r] = (int)draw(3) ? -(int)draw(20) : 30 - (int)draw(120);
+        mantissa[r] = draw(9) ? (int32_t)(draw(1u << 30) + (1u << 30)) : draw(2) ? 1 << 30 : 0;
+        for (size_t i = 0; i < length; i++) {
+            const int32_t any = (int32_t)(draw(1u << 31) - (1u << 30)) * 2 + (int32_t)draw(2);
+            acc[r * length + i] = draw(8) ? any >> draw(31) : ends[draw(5)];
+        }
+    }
+    set->requantize_rows(acc, ROWS, length, mantissa, shift, zero, grid[0], grid[1], codes);
+    int right = 1;
+    for (size_t i = 0; i < ROWS * length; i++) {
+        const size_t r = i / length;
+        const int64_t steps = oracle_requantized(acc[i], mantissa[r], shift[r]);
+        right &= codes[i] == (uint8_t)held(steps + zero, grid[0], grid[1]);
+    }
+    expect(right, "requantize_rows", grid[0], zero, (long)length);
+}
+
 static int runs(const char *features)
 {
     char words[256], *rest = words;
@@ -307,8 +369,16 @@ static void try_all(void)
     static const size_t sizes[] = {1, 2, 3, 9, 9, 25, 49}, counts[] = {0, 1, 2, 5, 17, 33, 40};
     for (int bits = 1; bits <= 8; bits++)
         for (int is_signed = 0; is_signed < 2; is_signed++)
-            for (size_t n = 0; n <= 200; n++)
+            for (size_t n = 0; n <= 320; n++)
                 try_packing(bits, is_signed, n);
+    for (int bits = 1; bits <= 8; bits++)
+        for (int is_signed = 0; is_signed < 2; is_signed++) {
+            const int half = is_signed ? 1 << (bits - 1) : 0, grid[] = {-half, (1 << bits) - 1 - half};
+            for (size_t length = 0; length <= 130; length++)
+                try_decoding(grid, bits, 1 + draw(120), length);
+            for (int seed = 0; seed < 20; seed++)
+                try_decoding(grid, bits, 1 + draw(5), 4000 + draw(9000));
+        }
     for (int bits = 1; bits <= 8; bits++)
         for (int stages = 0; stages < 4; stages++)
             for (size_t s = 0; s < 7; s++)
@@ -321,6 +391,7 @@ static void try_all(void)
             for (size_t length = 0; length <= 130; length++) {
                 try_rounding(kind, grids[g], length);
                 try_range(kind, grids[g], length);
+                try_requantizing(grids[g], length);
             }
             for (int stages = 0; stages < 4; stages++)
                 for (int seed = 0; seed < 5; seed++)
