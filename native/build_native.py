@@ -21,9 +21,9 @@ FOLDERS = sorted({path.parent for path in HEADERS})
 
 
 def declarations() -> str:
-    """What the headers say between their cffi markers; those of kernel/ first, others use them."""
+    """What the headers say between their cffi markers; first those of which others use types."""
     marked = re.compile(r"/\* \[cffi\] \*/(.*?)/\* \[/cffi\] \*/", re.DOTALL)
-    first = sorted(HEADERS, key=lambda path: path.parent.name != "kernel")
+    first = sorted(HEADERS, key=lambda path: path.parent.name not in ("kernel", "histogram"))
     return "".join(part for path in first for part in marked.findall(path.read_text("utf-8")))
 
 

@@ -13,6 +13,7 @@ import importlib
 import os
 from typing import Any
 
+import attrs
 import numpy as np
 from numpy.typing import NDArray
 
@@ -266,28 +267,41 @@ def squared_error_rows(
 MOST_BINS = 2**20  # on each side of zero, that a histogram in C may have
 
 
-def histogram(
-    values: NDArray[np.float32], bins: int, exponent: int, counts: NDArray[np.int64]
-) -> int:
-    """Adds 1 to ``counts[floor(x * bins / 2**exponent) + bins]`` for every value that is not 0.
+@attrs.frozen(eq=False)
+class Histogram:
+    """How often values lie in equal bins over ``[-2**exponent, 2**exponent)``.
 
-    values : float32, (n,), every one smaller than ``2**exponent`` in magnitude
-    bins : a power of two from 2 to MOST_BINS
-    counts : int64, (2 * bins,), changed
-    Returns how many values are 0.
+    low, high : the least and the greatest; infinity and minus infinity of no values
+    exponent : as small as it can be; None where there is nothing but zeros
+    zeros : values that are 0, which are in no bin
+    counts : int64, (2 * bins,)
+    """
+
+    low: float
+    high: float
+    exponent: int | None
+    zeros: int
+    counts: NDArray[np.int64]
+
+
+def histogram(values: NDArray[np.float32], bins: int) -> Histogram | None:
+    """The values at ``floor(x * bins / 2**exponent) + bins``, as if the product were exact.
+
+    values : float32, (n,)
+    bins : on each side of zero, a power of two from 2 to MOST_BINS
+    None if a value is not finite. Memory is read once.
     """
     _check("values", values, (_FLOAT32,), "n")
-    _check("counts", counts, (_INT64,), 2 * bins)
-    if not 2 <= bins <= MOST_BINS or bins & (bins - 1) or not -149 <= exponent <= 128:
-        raise NativeError(
-            f"bins is {bins} and exponent {exponent}; "
-            f"give a power of two from 2 to {MOST_BINS}, and -149 to 128"
-        )
-    tables = np.empty(4 * (2 * bins + 1), np.uint32)
-    zeros = _arrays().histogram(
-        _pointer(values), values.size, bins, exponent, _pointer(tables), _pointer(counts)
-    )
-    return int(zeros)
+    if not 2 <= bins <= MOST_BINS or bins & (bins - 1):
+        raise NativeError(f"bins is {bins}; give a power of two from 2 to {MOST_BINS}")
+    tables, counts = np.empty(4 * (2 * bins + 1), np.uint32), np.empty(2 * bins, np.int64)
+    seen = _native().ffi.new("struct qsdk_histogram *")
+    if not _native().lib.qsdk_histogram_portable(
+        _arrays(), _pointer(values), values.size, bins, _pointer(tables), _pointer(counts), seen
+    ):
+        return None
+    exponent = None if seen.exponent == np.iinfo(np.int32).min else seen.exponent
+    return Histogram(seen.low, seen.high, exponent, seen.zeros, counts)
 
 
 def squant(

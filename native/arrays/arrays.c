@@ -1,6 +1,5 @@
 /* Which function each instruction set has; where it has none of its own, the next best. */
 #include "arrays.h"
-#include "histogram.h"
 
 static const struct qsdk_arrays sets[] = {
 #ifdef QSDK_X86_ARRAYS
@@ -15,7 +14,7 @@ static const struct qsdk_arrays sets[] = {
         .requantize_rows = qsdk_requantize_rows_avx512,
         .squared_error_rows = qsdk_squared_error_rows_avx512,
         .squant = qsdk_squant_avx512,
-        .histogram = qsdk_histogram_avx512,
+        .count = qsdk_count_avx512,
     },
     {
         .name = "avx2",
@@ -28,7 +27,7 @@ static const struct qsdk_arrays sets[] = {
         .requantize_rows = qsdk_requantize_rows_avx2,
         .squared_error_rows = qsdk_squared_error_rows_avx2,
         .squant = qsdk_squant_avx2,
-        .histogram = qsdk_histogram_avx2,
+        .count = qsdk_count_avx2,
     },
 #endif
     {
@@ -42,7 +41,7 @@ static const struct qsdk_arrays sets[] = {
         .requantize_rows = qsdk_requantize_rows_portable,
         .squared_error_rows = qsdk_squared_error_rows_portable,
         .squant = qsdk_squant_portable,
-        .histogram = qsdk_histogram_portable,
+        .count = qsdk_count_portable,
     },
 };
 

@@ -3,6 +3,7 @@
 #ifndef QSDK_ARRAYS_H
 #define QSDK_ARRAYS_H
 
+#include "histogram.h"
 #include "qsdk_native.h"
 
 /* [cffi] */
@@ -30,9 +31,6 @@ typedef void qsdk_squant_function(const float *x, size_t rows, size_t kernels, s
                                   int32_t qmax, int stage_k, int stage_c, int32_t *error,
                                   uint8_t *codes);
 
-typedef int64_t qsdk_histogram_function(const float *x, size_t n, int32_t bins, int32_t exponent,
-                                        uint32_t *tables, int64_t *counts);
-
 struct qsdk_arrays {
     const char *name;     /* how the functions of the set end */
     const char *features; /* what of qsdk_cpu_feature_name it needs, with spaces between */
@@ -44,7 +42,7 @@ struct qsdk_arrays {
     qsdk_requantize_rows_function *requantize_rows;
     qsdk_squared_error_rows_function *squared_error_rows;
     qsdk_squant_function *squant;
-    qsdk_histogram_function *histogram;
+    qsdk_count_function *count;
 };
 
 /* The sets of this platform, the fastest first, "portable" last; then NULL. */
@@ -65,6 +63,11 @@ int qsdk_encode_rows_portable(const struct qsdk_arrays *set, const float *x, siz
 void qsdk_decode_rows_portable(const struct qsdk_arrays *set, const uint8_t *packed, size_t rows,
                                size_t length, int bits, int is_signed, const float *scale,
                                const int32_t *zero_point, uint8_t *codes, float *x);
+
+/* counts[2 * bins] and seen of n values; tables is scratch of 4 * (2 * bins + 1) words. Returns 1, or
+ * 0 if a value is not finite, and then counts and seen mean nothing. */
+int qsdk_histogram_portable(const struct qsdk_arrays *set, const float *x, size_t n, int32_t bins,
+                            uint32_t *tables, int64_t *counts, struct qsdk_histogram *seen);
 /* [/cffi] */
 
 #if defined(__x86_64__) && defined(__GNUC__)

@@ -22,15 +22,18 @@ TARGET static inline __m256i places_avx2(const float *x, __m256 factor, __m256i 
     return _mm256_blendv_epi8(index, zeros_place, _mm256_castps_si256(is_zero));
 }
 
-TARGET static void count_avx2(const float *x, size_t n, int32_t bins, float factor,
-                              uint32_t *tables)
+TARGET void qsdk_count_avx2(const float *x, size_t n, const struct qsdk_bins *bins,
+                            uint32_t *tables, size_t ahead)
 {
-    const __m256 factors = _mm256_set1_ps(factor);
-    const __m256i middle = _mm256_set1_epi32(bins), zeros_place = _mm256_set1_epi32(2 * bins);
-    const size_t width = 2 * (size_t)bins + 1;
+    const __m256 factors = _mm256_set1_ps(bins->factor);
+    const __m256i middle = _mm256_set1_epi32(bins->bins);
+    const __m256i zeros_place = _mm256_set1_epi32(2 * bins->bins);
+    const size_t width = 2 * (size_t)bins->bins + 1, vectors = bins->factor > 0 ? n - n % 32 : 0;
     uint32_t *const a = tables, *const b = a + width, *const c = b + width, *const d = c + width;
     uint64_t pair[16]; /* of places: half as many loads */
-    for (size_t i = 0; i < n; i += 32) {
+    for (size_t i = 0; i < vectors; i += 32) {
+        __builtin_prefetch(x + i + ahead);
+        __builtin_prefetch(x + i + ahead + 16);
         for (int j = 0; j < 32; j += 8) {
             const __m256i index = places_avx2(x + i + j, factors, middle, zeros_place);
             _mm256_storeu_si256((__m256i *)(void *)(pair + j / 2), index);
@@ -42,20 +45,6 @@ TARGET static void count_avx2(const float *x, size_t n, int32_t bins, float fact
             d[pair[j + 1] >> 32]++;
         }
     }
+    qsdk_count_portable(x + vectors, n - vectors, bins, tables, 0);
 }
-
-int64_t qsdk_histogram_avx2(const float *x, size_t n, int32_t bins, int32_t exponent,
-                              uint32_t *tables, int64_t *counts)
-{
-    return qsdk_histogram_by_portable(count_avx2, x, n, bins, exponent, tables, counts);
-}
-
-#else
-
-int64_t qsdk_histogram_avx2(const float *x, size_t n, int32_t bins, int32_t exponent,
-                              uint32_t *tables, int64_t *counts)
-{
-    return qsdk_histogram_portable(x, n, bins, exponent, tables, counts);
-}
-
 #endif

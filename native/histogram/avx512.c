@@ -21,15 +21,18 @@ TARGET static inline __m512i places_avx512(const float *x, __m512 factor, __m512
     return _mm512_mask_mov_epi32(_mm512_add_epi32(floored, bins), is_zero, zeros_place);
 }
 
-TARGET static void count_avx512(const float *x, size_t n, int32_t bins, float factor,
-                                uint32_t *tables)
+TARGET void qsdk_count_avx512(const float *x, size_t n, const struct qsdk_bins *bins,
+                              uint32_t *tables, size_t ahead)
 {
-    const __m512 factors = _mm512_set1_ps(factor);
-    const __m512i middle = _mm512_set1_epi32(bins), zeros_place = _mm512_set1_epi32(2 * bins);
-    const size_t width = 2 * (size_t)bins + 1;
+    const __m512 factors = _mm512_set1_ps(bins->factor);
+    const __m512i middle = _mm512_set1_epi32(bins->bins);
+    const __m512i zeros_place = _mm512_set1_epi32(2 * bins->bins);
+    const size_t width = 2 * (size_t)bins->bins + 1, vectors = bins->factor > 0 ? n - n % 32 : 0;
     uint32_t *const a = tables, *const b = a + width, *const c = b + width, *const d = c + width;
     uint64_t pair[16]; /* of places: half as many loads */
-    for (size_t i = 0; i < n; i += 32) {
+    for (size_t i = 0; i < vectors; i += 32) {
+        __builtin_prefetch(x + i + ahead);
+        __builtin_prefetch(x + i + ahead + 16);
         _mm512_storeu_si512(pair, places_avx512(x + i, factors, middle, zeros_place));
         _mm512_storeu_si512(pair + 8, places_avx512(x + i + 16, factors, middle, zeros_place));
         for (int j = 0; j < 16; j += 2) {
@@ -39,20 +42,6 @@ TARGET static void count_avx512(const float *x, size_t n, int32_t bins, float fa
             d[pair[j + 1] >> 32]++;
         }
     }
+    qsdk_count_portable(x + vectors, n - vectors, bins, tables, 0);
 }
-
-int64_t qsdk_histogram_avx512(const float *x, size_t n, int32_t bins, int32_t exponent,
-                              uint32_t *tables, int64_t *counts)
-{
-    return qsdk_histogram_by_portable(count_avx512, x, n, bins, exponent, tables, counts);
-}
-
-#else
-
-int64_t qsdk_histogram_avx512(const float *x, size_t n, int32_t bins, int32_t exponent,
-                              uint32_t *tables, int64_t *counts)
-{
-    return qsdk_histogram_portable(x, n, bins, exponent, tables, counts);
-}
-
 #endif

@@ -53,11 +53,18 @@ class Observer(abc.ABC):
             raise DataError(f"axis {self.axis} does not exist in a batch of shape {floats.shape}")
         if not rows.size:
             return
-        rows = np.ascontiguousarray(rows)
-        low, high, finite = extremes(rows)
-        if not finite:
+        if not self._take(np.ascontiguousarray(rows)):
             raise not_finite(x, floats, "the batch")
-        self._observe(rows, Ends.of(low, high))
+
+    def _take(self, rows: NDArray[np.float32]) -> bool:
+        """:meth:`_observe`, or False, and nothing changed, where a value is not finite.
+
+        For those to override that find this out in the pass in which they count.
+        """
+        low, high, finite = extremes(rows)
+        if finite:
+            self._observe(rows, Ends.of(low, high))
+        return finite
 
     @abc.abstractmethod
     def _observe(self, rows: NDArray[np.float32], ends: Ends) -> None:

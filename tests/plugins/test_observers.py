@@ -376,3 +376,23 @@ def test_bins_that_are_no_power_of_two_are_refused(bins):
 def test_a_share_that_is_no_share_is_refused(keep):
     with pytest.raises(OptionError, match="keep_percent"):
         registry.get("observer:percentile", keep_percent=keep)
+
+
+def test_a_batch_refused_at_its_end_leaves_the_histogram_as_it_was(either):
+    seen = observer("histogram", [1, 2, -3], bins=64)
+    before = bits_of(seen)
+    batch = np.full(30_000, 100, np.float32)
+    batch[-1] = np.nan
+    with pytest.raises(DataError, match=r"nan at \[29999\]"):
+        seen.observe(batch)
+    assert bits_of(seen) == before
+
+
+def test_c_and_numpy_give_a_histogram_the_same_state_across_blocks(native, monkeypatch):
+    rng = np.random.default_rng(3)
+    batches = [rng.standard_normal(n).astype(np.float32) * s for n, s in ((40_000, 1), (9, 50))]
+    states = []
+    for switch in ("0", "1"):
+        monkeypatch.setenv("QSDK_DISABLE_NATIVE", switch)
+        states.append(bits_of(observer("histogram", np.zeros(5), *batches)))
+    assert states[0] == states[1]

@@ -23,6 +23,10 @@ NOTHING = np.iinfo(np.int32).min  # the exponent before anything but zeros was s
 SMALLEST, LARGEST = -148, 128  # exponents that float32 values have
 
 
+def counts_in_c(bins: int) -> bool:
+    return native.available() and bins <= native.MOST_BINS
+
+
 @attrs.define(eq=False)
 class Seen:
     """The counts of all channels; arrays that are updated in place.
@@ -82,14 +86,28 @@ class Seen:
             self.counts[channel, quarter : 3 * quarter] = pairs
             self.exponent[channel] += 1
 
+    @classmethod
+    def of(cls, values: NDArray[np.float32], bins: int) -> Self | None:
+        """One channel of all values, counted in C; None if one of them is not finite."""
+        found = native.histogram(values, bins)
+        if found is None:
+            return None
+        return cls(
+            ends=Ends.of(np.array([found.low], np.float32), np.array([found.high], np.float32)),
+            counts=found.counts[None],
+            zeros=np.array([found.zeros], np.int64),
+            exponent=np.array([NOTHING if found.exponent is None else found.exponent], np.int32),
+        )
+
     def count(self, channel: int, values: NDArray[np.float32], exponent: int) -> None:
-        """Take in values, not all zero and smaller than ``2**exponent``."""
-        self.grow(channel, exponent)
+        """Take in values, finite, not all zero and smaller than ``2**exponent``."""
         bins = self.counts.shape[1] // 2
-        if native.available() and bins <= native.MOST_BINS:
-            counts, width = self.counts[channel], int(self.exponent[channel])
-            self.zeros[channel] += native.histogram(values, bins, width, counts)
+        if counts_in_c(bins):
+            seen = Seen.of(values, bins)
+            assert seen is not None, "values are finite"
+            self._add(channel, seen, 0)
             return
+        self.grow(channel, exponent)
         self.zeros[channel] += int((values == 0).sum())
         values = values[values != 0]
         # Doubles hold the product exactly, so the floor is that of the true value.
@@ -100,12 +118,15 @@ class Seen:
     def add(self, other: Seen) -> None:
         """Take in all that ``other`` has seen; ``other`` is grown to the same ranges."""
         self.ends = self.ends.joined(other.ends)
-        np.add(self.zeros, other.zeros, out=self.zeros)
-        for channel, exponent in enumerate(other.exponent):
-            if exponent != NOTHING:
-                self.grow(channel, int(exponent))
-                other.grow(channel, int(self.exponent[channel]))
-                self.counts[channel] += other.counts[channel]
+        for channel in range(self.zeros.size):
+            self._add(channel, other, channel)
+
+    def _add(self, channel: int, other: Seen, theirs: int) -> None:
+        self.zeros[channel] += other.zeros[theirs]
+        if other.exponent[theirs] != NOTHING:
+            self.grow(channel, int(other.exponent[theirs]))
+            other.grow(theirs, int(self.exponent[channel]))
+            self.counts[channel] += other.counts[theirs]
 
 
 def _power_of_two(instance: object, attribute: object, value: int) -> None:
@@ -131,6 +152,18 @@ class Histogram(Observer):
         if self._seen is None:
             raise DataError("nothing was observed; give at least one batch that is not empty")
         return self._seen
+
+    def _take(self, rows: NDArray[np.float32]) -> bool:
+        if len(rows) > 1 or not counts_in_c(self.bins):
+            return super()._take(rows)  # the counts of all channels would be there twice
+        batch = Seen.of(rows[0], self.bins)
+        if batch is None:
+            return False
+        if self._seen is None:
+            self._seen = batch
+        else:
+            self._seen.add(batch)
+        return True
 
     def _observe(self, rows: NDArray[np.float32], ends: Ends) -> None:
         if self._seen is None:

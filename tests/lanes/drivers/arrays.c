@@ -354,16 +354,6 @@ static void try_requantizing(const int *grid, size_t length)
     expect(right, "requantize_rows", grid[0], zero, (long)length);
 }
 
-static int runs(const char *features)
-{
-    char words[256], *rest = words;
-    snprintf(words, sizeof words, "%s", features);
-    for (char *word; (word = strtok_r(rest, " ", &rest));)
-        if (!has_feature(word))
-            return 0;
-    return 1;
-}
-
 static void try_all(void)
 {
     static const size_t sizes[] = {1, 2, 3, 9, 9, 25, 49}, counts[] = {0, 1, 2, 5, 17, 33, 40};

@@ -63,6 +63,17 @@ static inline int has_feature(const char *name)
     return 0;
 }
 
+/* Whether it has all of the features, words with spaces between. */
+static inline int runs(const char *features)
+{
+    char words[256], *rest = words;
+    snprintf(words, sizeof words, "%s", features);
+    for (char *word; (word = strtok_r(rest, " ", &rest));)
+        if (!has_feature(word))
+            return 0;
+    return 1;
+}
+
 static inline int summary(void)
 {
     printf("inputs %zu, wrong %zu\n", inputs, wrong);

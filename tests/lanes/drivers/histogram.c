@@ -1,8 +1,10 @@
 /* The histogram on seeded inputs, against exact arithmetic on the bits of the floats. */
 #include "driver.h"
-#include "histogram.h"
+#include "arrays.h"
 
-typedef int64_t histogram(const float *, size_t, int32_t, int32_t, uint32_t *, int64_t *);
+#include <math.h>
+
+static const struct qsdk_arrays *set; /* under test */
 
 /* floor(x * bins / 2^exponent) from mantissa and exponent of x, in integers; bins = 2^log_bins. */
 static int64_t oracle_place(float x, int log_bins, int exponent)
@@ -30,46 +32,70 @@ static float value_below(int exponent)
     return draw(6) && below ? x : 0;
 }
 
-static void try_histogram(histogram *function, const char *set, size_t n, int log_bins, int exponent)
+/* The least k with |x| < 2^k, from the bits. */
+static int oracle_exponent(float x)
+{
+    int exponent = -148;
+    while (fabs((double)x) >= ldexp(1, exponent))
+        exponent++;
+    return exponent;
+}
+
+/* Values whose size grows by `growth` from one end to the other, so that the range doubles on the way. */
+static void try_histogram(size_t n, int log_bins, int exponent, int growth)
 {
     const int32_t bins = 1 << log_bins;
-    float *x = guarded(0, n * sizeof *x);
+    const size_t counts_bytes = 2 * (size_t)bins * sizeof(int64_t);
+    float *x = guarded(0, n * sizeof *x), low = INFINITY, high = -INFINITY;
     uint32_t *tables = guarded(1, 4 * (2 * (size_t)bins + 1) * sizeof *tables);
-    int64_t *counts = guarded(2, 2 * (size_t)bins * sizeof *counts), zeros = 0;
-    int64_t *oracle = guarded(3, 2 * (size_t)bins * sizeof *oracle);
-    memset(counts, 0, 2 * (size_t)bins * sizeof *counts);
-    memset(oracle, 0, 2 * (size_t)bins * sizeof *oracle);
+    int64_t *counts = guarded(2, counts_bytes), *oracle = guarded(3, counts_bytes), zeros = 0;
+    struct qsdk_histogram seen;
+    int largest = INT32_MIN;
+    memset(oracle, 0, counts_bytes);
     for (size_t i = 0; i < n; i++) {
-        x[i] = value_below(exponent);
+        const int below = exponent - growth + (int)((size_t)growth * (i + 1) / (n ? n : 1));
+        x[i] = value_below(below < -148 ? -148 : below);
+        low = x[i] < low ? x[i] : low;
+        high = x[i] > high ? x[i] : high;
+    }
+    if (n && (low != 0 || high != 0))
+        largest = oracle_exponent(-low > high ? -low : high);
+    for (size_t i = 0; i < n; i++)
         if (x[i] == 0)
             zeros++;
         else
-            oracle[oracle_place(x[i], log_bins, exponent) + bins]++;
+            oracle[oracle_place(x[i], log_bins, largest) + bins]++;
+    int right = qsdk_histogram_portable(set, x, n, bins, tables, counts, &seen);
+    right &= !memcmp(counts, oracle, counts_bytes) && seen.zeros == zeros;
+    right &= seen.exponent == largest && seen.low == low && seen.high == high;
+    expect(right, set->name, (long)n, log_bins, exponent);
+    if (n) {
+        x[draw((uint32_t)n)] = draw(2) ? NAN : -INFINITY;
+        right = !qsdk_histogram_portable(set, x, n, bins, tables, counts, &seen);
+        expect(right, "not finite", (long)n, log_bins, exponent);
     }
-    const int right = function(x, n, bins, exponent, tables, counts) == zeros &&
-                      !memcmp(counts, oracle, 2 * (size_t)bins * sizeof *counts);
-    expect(right, set, (long)n, log_bins, exponent);
+}
+
+static void try_all(void)
+{
+    static const size_t blocks[] = {8191, 8192, 8193, 8224, 24576, 50001};
+    for (int exponent = -148; exponent <= 128; exponent += 3)
+        for (size_t n = 0; n < 200; n += 1 + n / 40)
+            for (int log_bins = 1; log_bins <= 12; log_bins += 3)
+                try_histogram(n, log_bins, exponent, 0);
+    for (size_t b = 0; b < sizeof blocks / sizeof *blocks; b++)
+        for (int log_bins = 1; log_bins <= 12; log_bins += 2)
+            for (int growth = 0; growth < 40; growth = 2 * growth + 1)
+                for (int exponent = -130; exponent <= 128; exponent += 43)
+                    try_histogram(blocks[b], log_bins, exponent, growth);
 }
 
 int main(void)
 {
-    static const struct {
-        const char *name, *feature;
-        histogram *function;
-    } sets[] = {
-        {"histogram_portable", NULL, qsdk_histogram_portable},
-        {"histogram_avx2", "avx2", qsdk_histogram_avx2},
-        {"histogram_avx512", "avx512f", qsdk_histogram_avx512},
-    };
-    for (size_t s = 0; s < sizeof sets / sizeof *sets; s++) {
-        if (sets[s].feature && !has_feature(sets[s].feature)) {
-            printf("skipped: %s: this CPU has no %s\n", sets[s].name, sets[s].feature);
-            continue;
-        }
-        for (int exponent = -148; exponent <= 128; exponent += 3)
-            for (size_t n = 0; n < 200; n += 1 + n / 40)
-                for (int log_bins = 1; log_bins <= 12; log_bins += 3)
-                    try_histogram(sets[s].function, sets[s].name, n, log_bins, exponent);
-    }
+    for (uint32_t i = 0; (set = qsdk_arrays(i)); i++)
+        if (runs(set->features))
+            try_all();
+        else
+            printf("skipped %s: this CPU has not all of %s\n", set->name, set->features);
     return summary();
 }
