@@ -1,5 +1,6 @@
-/* 64 values at a time. Ranges take as long as the reading; rounding is limited by the division,
- * 16 values in about 10 cycles, and errors by it and the 64-bit sums. */
+/* 64 values at a time. Ranges take as long as the reading; rounding too, for it divides only where a
+ * product with the reciprocal leaves a doubt. Errors are limited by the division, 16 values in about
+ * 10 cycles, and the 64-bit sums. */
 #include "arrays.h"
 
 #ifdef QSDK_X86_ARRAYS
@@ -32,9 +33,36 @@ AVX512 static inline __m512i round_avx512(__m512 x, const struct grid *grid)
     return _mm512_castps_si512(_mm512_add_ps(held, _mm512_set1_ps(0x1.8p23f)));
 }
 
-AVX512 static void quantize_row_avx512(const float *x, size_t n, const struct grid *grid,
-                                       int32_t zero_point, uint8_t *codes)
+/* The same by the reciprocal, and in far the largest distance from a whole step. Of at most 255 steps
+ * the product is within 3 * 2^-16 of the quotient, so that both round alike but near a half. */
+AVX512 static inline __m512i about_avx512(__m512 x, __m512 inverse, const struct grid *grid,
+                                          __m512 *far)
 {
+    const __m512 shift = _mm512_set1_ps(0x1.8p23f), u = _mm512_mul_ps(x, inverse);
+    const __m512 held = _mm512_min_ps(_mm512_max_ps(u, grid->low), grid->high);
+    const __m512 steps = _mm512_add_ps(held, shift);
+    const __m512 rest = _mm512_sub_ps(held, _mm512_sub_ps(steps, shift));
+    *far = _mm512_max_ps(*far, _mm512_abs_ps(rest));
+    return _mm512_castps_si512(steps);
+}
+
+AVX512 static inline void four_avx512(const float *x, const struct grid *grid, __m512 inverse,
+                                      int is_quick, __m512i *steps)
+{
+    __m512 far = _mm512_setzero_ps();
+    for (size_t k = 0; k < 4; k++)
+        steps[k] = about_avx512(_mm512_loadu_ps(x + 16 * k), inverse, grid, &far);
+    if (!is_quick || _mm512_cmp_ps_mask(far, _mm512_set1_ps(0.5f - 0x1p-14f), _CMP_GT_OQ))
+        for (size_t k = 0; k < 4; k++)
+            steps[k] = round_avx512(_mm512_loadu_ps(x + 16 * k), grid);
+}
+
+AVX512 static void quantize_row_avx512(const float *x, size_t n, float scale,
+                                       const struct grid *grid, int32_t zero_point,
+                                       uint8_t *codes)
+{
+    const __m512 inverse = _mm512_set1_ps(1 / scale);
+    const int is_quick = scale > 0x1p-100f && scale < 0x1p100f;
     const __m512i zero_points = _mm512_set1_epi8((char)zero_point);
     const __m512i low_bytes = /* of the lanes of two registers */
         _mm512_setr_epi32(0x0C080400, 0x1C181410, 0x2C282420, 0x3C383430, 0x4C484440, 0x5C585450,
@@ -42,8 +70,7 @@ AVX512 static void quantize_row_avx512(const float *x, size_t n, const struct gr
     size_t i = 0;
     for (; i + 64 <= n; i += 64) {
         __m512i steps[4];
-        for (size_t k = 0; k < 4; k++)
-            steps[k] = round_avx512(_mm512_loadu_ps(x + i + 16 * k), grid);
+        four_avx512(x + i, grid, inverse, is_quick, steps);
         const __m512i low = _mm512_permutex2var_epi8(steps[0], low_bytes, steps[1]);
         const __m512i high = _mm512_permutex2var_epi8(steps[2], low_bytes, steps[3]);
         const __m512i bytes = _mm512_inserti64x4(low, _mm512_castsi512_si256(high), 1);
@@ -120,7 +147,8 @@ AVX512 void qsdk_quantize_rows_avx512(const float *x, size_t rows, size_t length
 {
     for (size_t r = 0; r < rows; r++) {
         const struct grid grid = grid_avx512(scale[r], zero_point[r], qmin, qmax);
-        quantize_row_avx512(x + r * length, length, &grid, zero_point[r], codes + r * length);
+        quantize_row_avx512(x + r * length, length, scale[r], &grid, zero_point[r],
+                            codes + r * length);
     }
 }
 

@@ -111,7 +111,7 @@ static void oracle_squant(const float *x, size_t length, size_t kernel_size, flo
 /* Inputs. */
 
 static const int grids[][2] = {{-8, 7}, {-7, 7}, {0, 15}, {-2, 1}, {0, 1}, {-128, 127}, {0, 255}};
-enum { GRIDS = sizeof grids / sizeof *grids, KINDS = 5 };
+enum { GRIDS = sizeof grids / sizeof *grids, KINDS = 6 };
 
 static float one_value(int kind, int low, int high)
 {
@@ -125,6 +125,10 @@ static float one_value(int kind, int low, int high)
         return (float)(low + (int)draw((uint32_t)width + 1)) + (float)draw(3) / 4;
     case 3: /* errors that differ by half a unit of 2^-20 */
         return (float)(100000 + (float)draw(8) / 2) / ONE;
+    case 4: { /* next to halves, where a reciprocal errs */
+        const float half = (float)(low + (int)draw((uint32_t)width + 1)) + 0.5f;
+        return half * (1 + ((float)draw(9) - 4) * 0x1p-24f);
+    }
     default: /* far outside */
         return draw(4) ? 0.25f : (draw(2) ? 1e9f : -3e4f);
     }
@@ -134,7 +138,7 @@ static void rows_of(int kind, const int *grid, size_t length, float *x, float *s
 {
     for (size_t r = 0; r < ROWS; r++) {
         zero[r] = grid[0] + (int)draw((uint32_t)(grid[1] - grid[0] + 1));
-        scale[r] = kind == 1 ? 0.3f + (float)draw(1000) / 997 : ldexpf(1, (int)draw(9) - 6);
+        scale[r] = kind == 1 || kind == 4 ? 0.3f + (float)draw(1000) / 997 : ldexpf(1, (int)draw(9) - 6);
         for (size_t i = 0; i < length; i++)
             x[r * length + i] = one_value(kind, grid[0] - zero[r], grid[1] - zero[r]) * scale[r];
     }
