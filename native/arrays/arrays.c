@@ -30,6 +30,21 @@ static const struct qsdk_arrays sets[] = {
         .count = qsdk_count_avx2,
     },
 #endif
+#ifdef QSDK_NEON_ARRAYS
+    {
+        .name = "neon",
+        .features = "neon",
+        .pack = qsdk_pack_neon,
+        .unpack = qsdk_unpack_neon,
+        .range_rows = qsdk_range_rows_neon,
+        .quantize_rows = qsdk_quantize_rows_neon,
+        .dequantize_rows = qsdk_dequantize_rows_neon,
+        .requantize_rows = qsdk_requantize_rows_neon,
+        .squared_error_rows = qsdk_squared_error_rows_neon,
+        .squant = qsdk_squant_portable, /* nothing faster yet */
+        .count = qsdk_count_neon,
+    },
+#endif
     {
         .name = "portable",
         .features = "",

@@ -82,4 +82,15 @@ qsdk_squared_error_rows_function qsdk_squared_error_rows_avx512, qsdk_squared_er
 qsdk_squant_function qsdk_squant_avx512, qsdk_squant_avx2;
 #endif
 
+#if defined(__aarch64__) && defined(__GNUC__)
+#define QSDK_NEON_ARRAYS
+qsdk_pack_function qsdk_pack_neon;
+qsdk_unpack_function qsdk_unpack_neon;
+qsdk_range_rows_function qsdk_range_rows_neon;
+qsdk_quantize_rows_function qsdk_quantize_rows_neon;
+qsdk_dequantize_rows_function qsdk_dequantize_rows_neon;
+qsdk_requantize_rows_function qsdk_requantize_rows_neon;
+qsdk_squared_error_rows_function qsdk_squared_error_rows_neon;
+#endif
+
 #endif
