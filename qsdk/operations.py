@@ -47,7 +47,7 @@ def linear(
     Raises KernelError, OptionError.
     """
     operation = Linear(
-        weight=weight, bias=bias, activations=_activations(activations), output=_output(output)
+        weight=weight, bias=bias, activations=as_activations(activations), output=_output(output)
     )
     return _prepare(operation, kernel, threads)
 
@@ -82,7 +82,7 @@ def conv(
         padding=_per_axis(ends * 2 if len(ends) == axes else padding, 2 * axes),
         dilation=_per_axis(dilation, axes),
         groups=groups,
-        activations=_activations(activations),
+        activations=as_activations(activations),
         output=_output(output),
     )
     return _prepare(operation, kernel, threads)
@@ -101,7 +101,8 @@ def _per_axis(value: int | Sequence[int], count: int) -> Sequence[int]:
     return [value] * count if isinstance(value, int) else value
 
 
-def _activations(form: Form) -> Activations:
+def as_activations(form: Form) -> Activations:
+    """What is said of a layer's input, as :func:`linear` takes it; raises OptionError."""
     if form is None:
         return Activations()
     if isinstance(form, Activations):

@@ -213,7 +213,8 @@ def quantize_model(
     model = model if isinstance(model, Model) else load(model)
     recipe = as_recipe(recipe, options)
     run = Run(make_plan(model, recipe), recipe, progress, model.metadata)
-    quantized = model.with_encodings(dict(run.encodings()), run.metadata())
+    encodings = dict(run.encodings())
+    quantized = model.with_encodings(encodings, run.metadata(), **_coding(run.plan))
     return Result(quantized, run.report(notes=tuple(quantized.notes)))
 
 
@@ -235,7 +236,7 @@ def quantize_file(
     plan = make_plan(model, recipe, output)
     size_before = file_size(model)
     run = Run(plan, recipe, progress, model.metadata)
-    notes = model.write(output, run.encodings(), run.metadata)
+    notes = model.write(output, run.encodings(), run.metadata, **_coding(plan))
     written = load(output)
     quantized = _quantized_layers(written) - _quantized_layers(model)
     if quantized < len(run.rows):
@@ -250,6 +251,11 @@ def quantize_file(
         file_bytes_after=file_size(written),
         notes=tuple(notes),
     )
+
+
+def _coding(plan: Plan) -> dict[str, Any]:
+    """Adapters that know nothing of coded inputs are not asked for them."""
+    return {"activations": plan.activations} if plan.activations else {}
 
 
 def _quantized_layers(model: Model) -> int:

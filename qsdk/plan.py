@@ -17,7 +17,8 @@ from qsdk.errors import (
     RecipeError,
     grouped,
 )
-from qsdk.interfaces import Layer, Model, Quantizer
+from qsdk.interfaces import Activations, InputForm, Layer, Model, Quantizer
+from qsdk.operations import as_activations
 from qsdk.recipe import Recipe
 from qsdk.registry import build, registry
 from qsdk.scheme import Slices
@@ -25,11 +26,15 @@ from qsdk.scheme import Slices
 
 @attrs.frozen
 class Task:
-    """One layer and what quantizes it; ``origin`` is the quantizer's distribution and version."""
+    """One layer and what quantizes it; ``origin`` is the quantizer's distribution and version.
+
+    activations : how the layer's input is to be coded when the model runs
+    """
 
     layer: Layer
     quantizer: Quantizer
     origin: str
+    activations: Activations
 
 
 @attrs.frozen
@@ -38,6 +43,12 @@ class Plan:
 
     work: tuple[Task, ...]
     kept: Mapping[str, str]
+
+    @property
+    def activations(self) -> dict[str, Activations]:
+        """By name of the layer, where its input is to be coded."""
+        forms = {task.layer.name: task.activations for task in self.work}
+        return {name: form for name, form in forms.items() if form.form != InputForm.FLOAT32}
 
 
 def make_plan(model: Model, recipe: Recipe, output: Path | None = None) -> Plan:
@@ -58,10 +69,14 @@ def make_plan(model: Model, recipe: Recipe, output: Path | None = None) -> Plan:
             kept[layer.name] = f"already {layer.stored}"
         else:
             try:
-                work.append(_task(layer, model, *choice))
+                activations = chosen_activations(*recipe.activation_choice(layer))
+                work.append(_task(layer, model, activations, *choice))
             except QsdkError as error:
                 refused.append((layer.name, str(error)))
     problems += grouped(refused)
+    plan = Plan(tuple(work), kept)
+    if plan.activations:
+        problems += model.activation_obstacles(plan.activations)
     if output is not None:
         problems += _output_problems(model, output)
         problems += model.obstacles([task.layer.name for task in work])
@@ -69,10 +84,34 @@ def make_plan(model: Model, recipe: Recipe, output: Path | None = None) -> Plan:
         raise PreflightError(problems)
     if not work:
         raise NothingQuantizedError(_why_nothing(kept))
-    return Plan(tuple(work), kept)
+    return plan
 
 
-def _task(layer: Layer, model: Model, method: str, options: Mapping[str, Any]) -> Task:
+def chosen_activations(method: str, options: Mapping[str, Any]) -> Activations:
+    """The codes of an input by a word of :func:`qsdk.linear`, or by a quantizer's name.
+
+    Raises what finding or building it raises, and RecipeError for options that do not fit.
+    """
+    if method.rstrip("0123456789") not in {str(form) for form in InputForm}:
+        quantizer: Quantizer = build(registry.find(_quantizer_name(method)), dict(options))
+        return quantizer.activations()
+    form = as_activations(method)
+    taken = {"bits", "cycles"} if form.form is InputForm.BINARY else set()
+    for word in options:
+        if word not in taken:
+            raise RecipeError(f"{method} activations have no option {word!r}")
+    if method != form.form and options.get("bits", form.bits) != form.bits:
+        raise RecipeError(f"the activations are {method!r}, and bits is {options['bits']}")
+    return attrs.evolve(form, **options)
+
+
+def _task(
+    layer: Layer,
+    model: Model,
+    activations: Activations,
+    method: str,
+    options: Mapping[str, Any],
+) -> Task:
     entry = registry.find(_quantizer_name(method))
     quantizer: Quantizer = build(entry, dict(options))
     Slices(quantizer.scheme, layer.shape)
@@ -86,7 +125,7 @@ def _task(layer: Layer, model: Model, method: str, options: Mapping[str, Any]) -
         raise RecipeError(
             f"{method} needs {', '.join(sorted(lacking))}, which {model.format} lacks"
         )
-    return Task(layer, quantizer, entry.origin)
+    return Task(layer, quantizer, entry.origin, activations)
 
 
 def _quantizer_name(method: str) -> str:

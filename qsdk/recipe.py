@@ -1,14 +1,18 @@
 """Recipes: which quantizer, with which options, goes to which layers. attrs and TOML alike.
 
-method = "squant"
+method = "greedy"
+activations = "greedy"
 exclude = ["*.bias"]
 
 [options]
-bits = 4
+bits = 2
+
+[activation_options]
+bits = 3
 
 [[rules]]
 match = "fc*"
-options = { bits = 8 }
+options = { bits = 4 }
 """
 
 from __future__ import annotations
@@ -47,6 +51,7 @@ class Rule:
     operation : ONNX operator type, such as "Gemm"
     method : instead of the recipe's; it takes over the recipe's scheme words alone
     options : on top of those
+    activations, activation_options : the same for the codes of inputs; "float32" for none
     keep : leave these layers in float
     """
 
@@ -54,6 +59,8 @@ class Rule:
     operation: str | None = attrs.field(default=None, validator=_is_text)
     method: str | None = attrs.field(default=None, validator=_is_text)
     options: dict[str, Any] = attrs.field(factory=dict, validator=_is_table)
+    activations: str | None = attrs.field(default=None, validator=_is_text)
+    activation_options: dict[str, Any] = attrs.field(factory=dict, validator=_is_table)
     keep: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
 
     def applies_to(self, layer: Layer) -> bool:
@@ -66,6 +73,9 @@ class Recipe:
 
     method : a quantizer's name in the registry
     options : its scheme words and options
+    activations : how a layer's input is coded while the model runs: a quantizer that has
+        ``activations()``, or a word of :func:`qsdk.linear`; "float32" leaves it as it is
+    activation_options : of that quantizer
     include, exclude : globs on names of layers or of their weights; exclude wins
     rules : exceptions, later ones winning
 
@@ -75,6 +85,8 @@ class Recipe:
 
     method: str = attrs.field(default="squant", validator=attrs.validators.instance_of(str))
     options: dict[str, Any] = attrs.field(factory=dict, validator=_is_table)
+    activations: str = attrs.field(default="float32", validator=attrs.validators.instance_of(str))
+    activation_options: dict[str, Any] = attrs.field(factory=dict, validator=_is_table)
     include: tuple[str, ...] = attrs.field(default=("*",), converter=_texts, validator=_is_texts)
     exclude: tuple[str, ...] = attrs.field(default=(), converter=_texts, validator=_is_texts)
     rules: tuple[Rule, ...] = attrs.field(default=(), converter=tuple)
@@ -108,20 +120,33 @@ class Recipe:
         included = any(_matches(layer, pattern) for pattern in self.include)
         if not included or any(_matches(layer, pattern) for pattern in self.exclude):
             return None
-        rule = next((r for r in reversed(self.rules) if r.applies_to(layer)), Rule())
+        rule = self._rule(layer)
         if rule.keep:
             return None
         method = rule.method or self.method
-        shared = dict(self.options)
-        if method != self.method:  # its options are another's; the number format is for all
-            shared = {word: value for word, value in shared.items() if word in SCHEME_WORDS}
-        return method, {**shared, **rule.options}
+        return method, _merged(self.options, rule.options, method == self.method)
+
+    def activation_choice(self, layer: Layer) -> tuple[str, dict[str, Any]]:
+        """The same for the codes of the input of a ``layer`` that has a choice."""
+        rule = self._rule(layer)
+        method = rule.activations or self.activations
+        shared, more = self.activation_options, rule.activation_options
+        return method, _merged(shared, more, method == self.activations)
+
+    def _rule(self, layer: Layer) -> Rule:
+        return next((r for r in reversed(self.rules) if r.applies_to(layer)), Rule())
 
     def unused_patterns(self, layers: Iterable[Layer]) -> list[str]:
         """Globs that match no layer: a misspelt name, most likely."""
         layers = list(layers)
         patterns = [*self.include, *self.exclude, *(rule.match for rule in self.rules)]
         return [p for p in patterns if not any(_matches(layer, p) for layer in layers)]
+
+
+def _merged(shared: dict[str, Any], more: dict[str, Any], same: bool) -> dict[str, Any]:
+    """Of another method's options only the number format is for all."""
+    kept = {word: value for word, value in shared.items() if same or word in SCHEME_WORDS}
+    return {**kept, **more}
 
 
 def _matches(layer: Layer, pattern: str) -> bool:

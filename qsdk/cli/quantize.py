@@ -27,6 +27,11 @@ FILE = click.Path(path_type=Path)
 @click.option("--symmetric", is_flag=True, default=None, help="Keep zero_point at 0.")
 @click.option("--option", "options", multiple=True, metavar="KEY=VALUE",
               help="An option of `qsdk describe METHOD`; may be repeated.")  # fmt: skip
+@click.option("--activations", metavar="METHOD",
+              help="Code inputs of layers while the model runs.  [default: floats]")  # fmt: skip
+@click.option("--activation-bits", type=int, metavar="N", help="Bits of these codes.")
+@click.option("--activation-option", "activation_options", multiple=True, metavar="KEY=VALUE",
+              help="An option of that METHOD; may be repeated.")  # fmt: skip
 @click.option("--recipe", "recipe_file", type=FILE, help="A TOML file; words given here win.")
 @click.option("--include", multiple=True, metavar="GLOB", help="Only layers of these names.")
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Leave these layers in float.")
@@ -39,6 +44,9 @@ def command(
     target: Path | None,
     method: str | None,
     options: tuple[str, ...],
+    activations: str | None,
+    activation_bits: int | None,
+    activation_options: tuple[str, ...],
     recipe_file: Path | None,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
@@ -52,10 +60,12 @@ def command(
     \b
     qsdk quantize net.onnx -o net-int4.onnx
     qsdk quantize net.onnx -o net-int8.onnx --method rtn --bits 8 --exclude 'fc*'
+    qsdk quantize lstm.onnx -o lstm-w2a2.onnx --method greedy --bits 2 --activations binary2
     """
-    from qsdk.cli.words import build_recipe
+    from qsdk.cli.words import build_recipe, with_activations
 
     recipe = build_recipe(recipe_file, method, scheme_words, options, include, exclude)
+    recipe = with_activations(recipe, activations, activation_bits, activation_options)
     if report_file is not None:
         from qsdk.html_report import check_report
 

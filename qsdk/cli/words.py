@@ -27,13 +27,13 @@ def parse_value(text: str) -> Any:
     return found if isinstance(found, (bool, int, float, str, list)) else text
 
 
-def parse_options(texts: Sequence[str]) -> dict[str, Any]:
-    """``key=value`` texts as a table."""
+def parse_options(texts: Sequence[str], word: str = "--option") -> dict[str, Any]:
+    """``key=value`` texts, each after ``word``, as a table."""
     options: dict[str, Any] = {}
     for text in texts:
         key, equals, value = text.partition("=")
         if not (equals and key):
-            raise OptionError(f"--option {text!r} has no '='; write --option key=value")
+            raise OptionError(f"{word} {text!r} has no '='; write {word} key=value")
         _add(options, key.strip(), parse_value(value.strip()))
     return options
 
@@ -65,6 +65,24 @@ def build_recipe(
         options={**base.options, **options},
         include=tuple(include) or base.include,
         exclude=(*base.exclude, *exclude),
+    )
+
+
+def with_activations(
+    recipe: Recipe, method: str | None, bits: int | None, option_texts: Sequence[str]
+) -> Recipe:
+    """The recipe with what the command line says of the inputs of layers."""
+    import attrs
+
+    options = parse_options(option_texts, "--activation-option")
+    if bits is not None:
+        _add(options, "bits", bits)
+    if options and method is None and recipe.activations == "float32":
+        raise OptionError("--activations is missing: say what codes the inputs, such as binary2")
+    return attrs.evolve(
+        recipe,
+        activations=method or recipe.activations,
+        activation_options={**recipe.activation_options, **options},
     )
 
 

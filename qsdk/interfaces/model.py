@@ -11,6 +11,8 @@ import attrs
 from numpy.typing import NDArray
 
 from qsdk.encodings import Encoding
+from qsdk.errors import some
+from qsdk.interfaces.operation import Activations, InputForm
 
 FLOATS = frozenset({"float16", "bfloat16", "float32", "float64"})
 
@@ -24,6 +26,7 @@ class Layer:
     shape : (out channels, in channels / groups, kernel...), whatever the file's layout
     stored : the number format in the file: "float32", or what its encoding says
     nbytes : bytes of the weight in the file
+    activations : how the input that meets the weight is coded when the model runs
     read : gives the weight, float, of ``shape``; called each time ``weight`` is asked for
     """
 
@@ -34,6 +37,7 @@ class Layer:
     stored: str
     nbytes: int
     attributes: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    activations: Activations = attrs.field(factory=Activations)
     read: Callable[[], NDArray[Any]] = attrs.field(repr=False)
 
     @property
@@ -102,11 +106,14 @@ class Model(abc.ABC):
         path: Path,
         encodings: Iterable[tuple[str, Encoding]] = (),
         metadata: Callable[[], Mapping[str, Any]] = dict,
+        activations: Mapping[str, Activations] | None = None,
     ) -> Sequence[str]:
         """Write the model to ``path`` atomically, the named layers' weights replaced.
 
         encodings : (layer name, encoding) in order of the layers, taken one at a time
         metadata : called after the last encoding; what it gives can be read back by ``metadata``
+        activations : how the new model is to code the inputs of these layers, by name; floats
+            where nothing is said. Only given where ``activation_obstacles`` finds nothing
         Returns what the new model's ``notes`` would say.
         """
 
@@ -117,11 +124,24 @@ class Model(abc.ABC):
         """
         return ()
 
+    def activation_obstacles(self, activations: Mapping[str, Activations]) -> Sequence[str]:
+        """Why a model cannot be made that codes the inputs of these layers like that."""
+        coded = [name for name, form in activations.items() if form.form != InputForm.FLOAT32]
+        if not coded:
+            return ()
+        return [
+            f"{some(coded)}: a {self.format} model cannot say how inputs are coded; "
+            "quantize the weights alone, and give qsdk.linear its activations"
+        ]
+
     @abc.abstractmethod
     def with_encodings(
-        self, encodings: Mapping[str, Encoding], metadata: Mapping[str, Any]
+        self,
+        encodings: Mapping[str, Encoding],
+        metadata: Mapping[str, Any],
+        activations: Mapping[str, Activations] | None = None,
     ) -> Model:
-        """A new model in memory whose named layers have these weights."""
+        """A new model in memory whose named layers have these weights, and inputs coded so."""
 
     def run(
         self, feeds: Mapping[str, NDArray[Any]], fetch: Sequence[str] | None = None

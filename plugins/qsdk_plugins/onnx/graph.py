@@ -8,6 +8,7 @@ import attrs
 import onnx
 
 from qsdk.interfaces import Layer
+from qsdk_plugins.onnx.coded_inputs import input_form, operation_of
 from qsdk_plugins.onnx.constants import DOMAIN, Constants, attributes
 from qsdk_plugins.onnx.layout import SLOTS, Layout, Slot
 from qsdk_plugins.onnx.reading import TensorReader
@@ -18,11 +19,13 @@ from qsdk_plugins.onnx.skeleton import all_tensors, nbytes
 class Weight:
     """A layer with where its weight lies in the graph.
 
+    slot : which input of the node it is
     data_type : the ONNX element type that the users of ``tensor`` expect
     """
 
     layer: Layer
     node: onnx.NodeProto
+    slot: int
     tensor: str
     layout: Layout
     data_type: int
@@ -57,8 +60,7 @@ class Graph:
         candidates = [
             (node, slot, node.input[slot.index])
             for node in self.proto.graph.node
-            if node.domain in ("", "ai.onnx")
-            for slot in SLOTS.get(node.op_type, ())
+            for slot in SLOTS.get(operation_of(node), ())
             if slot.index < len(node.input) and node.input[slot.index]
         ]
         replaced: set[str] = set()
@@ -93,15 +95,16 @@ class Graph:
         layout = slot.layout(shape, words)
         layer = Layer(
             name=self._name(node, slot, name),
-            operation=node.op_type,
+            operation=operation_of(node),
             weight_name=name,
             shape=layout.shape,
             stored=stored,
             nbytes=sum(nbytes(tensor) for tensor in self.constants.tensors(name)),
             attributes={**words, "output": node.output[0]},
+            activations=input_form(node, slot.index, self.constants.producers),
             read=lambda: layout.to_canonical(self.constants.read(name)),
         )
-        return Weight(layer, node, name, layout, data_type)
+        return Weight(layer, node, slot.index, name, layout, data_type)
 
     def _name(self, node: onnx.NodeProto, slot: Slot, tensor: str) -> str:
         """The node's name, else the weight's; numbered if another layer has it already."""

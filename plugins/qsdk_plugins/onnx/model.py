@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 import qsdk
 from qsdk.encodings import Encoding
 from qsdk.errors import DataError, MissingExtraError, QsdkError
-from qsdk.interfaces import Layer, Model
+from qsdk.interfaces import Activations, Layer, Model
 from qsdk_plugins.onnx.graph import Graph
 from qsdk_plugins.onnx.noted import read_metadata
 from qsdk_plugins.onnx.reading import TensorReader
 from qsdk_plugins.onnx.skeleton import is_external, nbytes, without_data
-from qsdk_plugins.onnx.writing import opset_obstacles, rewrite
+from qsdk_plugins.onnx.writing import activation_obstacles, opset_obstacles, rewrite
 
 INLINE_LIMIT = 2**30  # bytes of constants above which a model gets a data file beside it
 OUTSIDE_FROM = 1024  # bytes from which a constant goes there
@@ -78,10 +78,16 @@ class OnnxModel(Model):
     def obstacles(self, layers: Collection[str]) -> Sequence[str]:
         return opset_obstacles(self._graph, layers)
 
+    def activation_obstacles(self, activations: Mapping[str, Activations]) -> Sequence[str]:
+        return activation_obstacles(self._graph, activations)
+
     def with_encodings(
-        self, encodings: Mapping[str, Encoding], metadata: Mapping[str, Any]
+        self,
+        encodings: Mapping[str, Encoding],
+        metadata: Mapping[str, Any],
+        activations: Mapping[str, Activations] | None = None,
     ) -> OnnxModel:
-        proto, notes = rewrite(self._graph, encodings.items(), lambda: metadata)
+        proto, notes = rewrite(self._graph, encodings.items(), lambda: metadata, activations or {})
         return OnnxModel(proto, self.source, notes)
 
     def write(
@@ -89,8 +95,9 @@ class OnnxModel(Model):
         path: Path,
         encodings: Iterable[tuple[str, Encoding]] = (),
         metadata: Callable[[], Mapping[str, Any]] = dict,
+        activations: Mapping[str, Activations] | None = None,
     ) -> Sequence[str]:
-        proto, notes = rewrite(self._graph, encodings, metadata)
+        proto, notes = rewrite(self._graph, encodings, metadata, activations or {})
         constants = proto.graph.initializer
         if any(map(is_external, constants)) or sum(map(nbytes, constants)) > INLINE_LIMIT:
             self._move_outside(proto, path)

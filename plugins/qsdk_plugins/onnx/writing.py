@@ -12,9 +12,12 @@ import onnx.version_converter
 
 from qsdk.encodings import Encoding
 from qsdk.errors import DataError, FileRefusedError, did_you_mean, grouped
+from qsdk.interfaces import Activations
+from qsdk_plugins.onnx.coded_inputs import refusal
 from qsdk_plugins.onnx.constants import DOMAIN
 from qsdk_plugins.onnx.decoding import Decoder, Parts, needed_opset
 from qsdk_plugins.onnx.graph import Graph, Weight
+from qsdk_plugins.onnx.input_coder import InputCoder
 from qsdk_plugins.onnx.noted import set_metadata
 from qsdk_plugins.onnx.skeleton import copy_model, without_data
 
@@ -25,6 +28,7 @@ def rewrite(
     graph: Graph,
     encodings: Iterable[tuple[str, Encoding]],
     metadata: Callable[[], Mapping[str, Any]],
+    activations: Mapping[str, Activations],
 ) -> tuple[onnx.ModelProto, list[str]]:
     """The new model and notes on it. Everything that is not replaced stays as it was."""
     new = [(_weight(graph, name), encoding) for name, encoding in encodings]
@@ -40,6 +44,11 @@ def rewrite(
         for w, encoding in new
     ]
     _insert(proto, parts)
+    coded = [(w, activations[w.layer.name]) for w in replaced if w.layer.name in activations]
+    coder = InputCoder(proto, coded, opset, fresh)
+    coder.apply()
+    proto.graph.initializer.extend(coder.constants)
+    _define(proto, [part.functions for part in parts] + [coder.functions])
     said = zip(replaced, parts, strict=True)
     notes += grouped((weight.layer.name, note) for weight, part in said for note in part.notes)
     set_metadata(proto, metadata())
@@ -57,6 +66,13 @@ def opset_obstacles(graph: Graph, layers: Iterable[str]) -> list[str]:
 
 def _too_old(notes: Sequence[str]) -> str:
     return f"quantized weights need opset {OLDEST}, and {notes[-1]}"
+
+
+def activation_obstacles(graph: Graph, activations: Mapping[str, Activations]) -> list[str]:
+    """Why the inputs of these layers cannot be coded."""
+    weights = [(_weight(graph, name), form) for name, form in activations.items()]
+    reasons = ((w.layer.name, refusal(w.node, w.slot, w.data_type, form)) for w, form in weights)
+    return grouped((name, reason) for name, reason in reasons if reason)
 
 
 def _weight(graph: Graph, name: str) -> Weight:
@@ -157,13 +173,15 @@ def _insert(proto: onnx.ModelProto, parts: list[Parts]) -> None:
     del proto.graph.node[:]
     proto.graph.node.extend(node for part in parts for node in part.nodes)
     proto.graph.node.extend(before)
-    known = {(function.domain, function.name) for function in proto.functions}
     for part in parts:
         proto.graph.initializer.extend(part.constants)
-        for function in part.functions.values():
-            if (DOMAIN, function.name) not in known:
-                known.add((DOMAIN, function.name))
-                proto.functions.append(function)
+
+
+def _define(proto: onnx.ModelProto, functions: list[dict[str, onnx.FunctionProto]]) -> None:
+    """Add functions that the model has not yet; say which versions of ONNX all that needs."""
+    known = {(function.domain, function.name) for function in proto.functions}
+    new = {name: f for group in functions for name, f in group.items()}
+    proto.functions.extend(f for name, f in new.items() if (DOMAIN, name) not in known)
     if proto.functions and not any(o.domain == DOMAIN for o in proto.opset_import):
         proto.opset_import.append(onnx.helper.make_opsetid(DOMAIN, 1))
     lowest = onnx.helper.find_min_ir_version_for(

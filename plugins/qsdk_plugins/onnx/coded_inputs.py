@@ -1,0 +1,88 @@
+"""Layers that code their input while the model runs: which there are, and which there can be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import onnx
+
+from qsdk.errors import QsdkError
+from qsdk.interfaces import Activations, InputForm
+from qsdk_plugins.onnx.coding import QUANTIZE
+from qsdk_plugins.onnx.constants import DOMAIN, attributes
+from qsdk_plugins.onnx.recurrent import FORWARD, GATES, INPUTS
+
+INPUT, STATE = 1, 2  # where LSTM and GRU have W and R
+
+
+def operation_of(node: onnx.NodeProto) -> str:
+    """The standard operator that a node is, or that a function of qsdk computes with codes."""
+    if node.domain == DOMAIN:
+        return next((op for op in GATES if node.op_type.startswith(f"{op}_")), "")
+    return str(node.op_type) if node.domain in ("", "ai.onnx") else ""
+
+
+def form_of(node: onnx.NodeProto) -> Activations:
+    """The codes that a node of qsdk's makes; raises OptionError for what cannot be."""
+    words = attributes(node)
+    return Activations(
+        form=InputForm.BINARY, bits=words.get("bits", 0), cycles=words.get("cycles", 0)
+    )
+
+
+def input_form(
+    node: onnx.NodeProto, slot: int, producers: Mapping[str, onnx.NodeProto]
+) -> Activations:
+    """How the input is coded that meets the weight at ``slot`` of ``node``."""
+    try:
+        if slot == STATE and operation_of(node) in GATES:
+            return form_of(node) if node.domain == DOMAIN else Activations()
+        before = producers.get(node.input[0])
+        if slot and before is not None and is_quantize(before):
+            return form_of(before)
+    except (QsdkError, TypeError, ValueError):  # a file may claim any bits
+        pass
+    return Activations()
+
+
+def is_quantize(node: onnx.NodeProto) -> bool:
+    return bool(node.domain == DOMAIN and node.op_type.startswith(f"{QUANTIZE}_"))
+
+
+def refusal(node: onnx.NodeProto, slot: int, data_type: int, form: Activations) -> str:
+    """Why the input of this layer cannot be coded in the file; empty when it can."""
+    operation, words = operation_of(node), attributes(node)
+    if form.form not in (InputForm.FLOAT32, InputForm.BINARY):
+        return f"ONNX files are written with float32 or binary activations, not {form}"
+    if operation == "Gather" or form.form is InputForm.FLOAT32:
+        return ""
+    if data_type != onnx.TensorProto.FLOAT:
+        kind = onnx.TensorProto.DataType.Name(data_type).lower()
+        return f"{form} activations code float32, and the model computes in {kind}"
+    if operation == "Gemm" and words.get("transA", 0):
+        return f"{form} activations code rows, and this Gemm has transA"
+    if operation in ("MatMul", "Gemm") and slot == 1:
+        return ""
+    if operation in GATES:
+        return _recurrent_refusal(node, words, slot, form)
+    return f"{form} activations cannot be written for {operation} with a weight at input {slot}"
+
+
+def _recurrent_refusal(
+    node: onnx.NodeProto, words: Mapping[str, Any], slot: int, form: Activations
+) -> str:
+    """The function for coded states has no options beyond the common ones."""
+    direction = words.get("direction", "forward")
+    if slot == INPUT:
+        return ""
+    functions = ["Sigmoid", "Tanh", "Tanh"] if node.op_type == "LSTM" else ["Sigmoid", "Tanh"]
+    usual = functions * len(FORWARD.get(direction, ()))
+    given = [word for word in ("clip", "layout", "input_forget") if words.get(word)]
+    if words.get("activations", usual) != usual:
+        given.append("activations")
+    if len(node.input) > len(INPUTS[node.op_type]) and any(node.input[7:]):
+        given.append("peepholes")
+    if not given:
+        return ""
+    return f"{form} activations cannot be written for {node.op_type} with {', '.join(given)}"

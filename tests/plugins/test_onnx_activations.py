@@ -1,0 +1,170 @@
+"""Inputs that an ONNX file codes while it runs: both runtimes against a simulation in numpy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+import qsdk
+
+from .onnx_zoo import CASES, build, model_of, normal
+from .recurrent_oracle import Oracle
+
+W2A2 = qsdk.Recipe(method="greedy", options={"bits": 2}, activations="binary2")
+
+
+def coded(rows: np.ndarray, bits: int, cycles: int) -> np.ndarray:
+    """What the kernel of ``linear`` makes of rows: a weight that is the identity shows it."""
+    length = rows.shape[-1]
+    identity = qsdk.registry.get("twn", bits=2).quantize(np.eye(length, dtype=np.float32))
+    form = qsdk.Activations(form="binary", bits=bits, cycles=cycles)
+    return qsdk.linear(identity, activations=form, kernel="linear-ternary-reference")(rows)
+
+
+def runs(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> list[list[np.ndarray]]:
+    """The outputs by onnxruntime and by the evaluator of the onnx package."""
+    onnx.checker.check_model(model, full_check=True)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options)
+    with np.errstate(all="ignore"):
+        return [session.run(None, feeds), ReferenceEvaluator(model).run(None, feeds)]
+
+
+def quantized(
+    model: onnx.ModelProto, folder: Path, recipe: qsdk.Recipe = W2A2
+) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
+    """The model as a file of qsdk, and its decoded weights by layer."""
+    source = folder / "float.onnx"
+    source.write_bytes(model.SerializeToString())
+    qsdk.quantize_file(source, folder / "q.onnx", recipe)
+    loaded = qsdk.load(folder / "q.onnx")
+    return onnx.load(folder / "q.onnx"), {x.name: x.weight for x in loaded.layers}
+
+
+def functions(model: onnx.ModelProto) -> list[str]:
+    return [n.op_type for n in model.graph.node if n.op_type.split("_")[0] in CODING]
+
+
+CODING = ("Quantize", "LSTM", "GRU")
+
+
+@pytest.mark.parametrize("opset", [13, 18, 21])
+@pytest.mark.parametrize("bits", [1, 2, 3, 4])
+@pytest.mark.parametrize("cycles", [0, 2, 5])
+def test_rows_are_coded_as_the_kernels_code_them(
+    bits: int, cycles: int, opset: int, tmp_path: Path
+) -> None:
+    recipe = qsdk.Recipe(
+        method="greedy",
+        activations="binary",
+        activation_options={"bits": bits, "cycles": cycles},
+    )
+    case = next(case for case in CASES if case.name == "matmul")
+    model, weights = quantized(model_of(case, opset=opset), tmp_path, recipe)
+    x = normal((2, 3, 10), 5)
+    x[0, 0], x[0, 1] = 0, 2.5
+    x[1, 0] = np.sign(x[1, 0])
+    expected = coded(x, bits, cycles) @ weights["layer"].T
+    for (y,) in runs(model, {"x": x}):
+        np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_row_that_is_not_finite_becomes_nan_and_no_other(value: float, tmp_path: Path) -> None:
+    case = next(case for case in CASES if case.name == "gemm")
+    model, _ = quantized(model_of(case), tmp_path)
+    x = normal((3, 10))
+    x[1, 4] = value
+    for (y,) in runs(model, {"x": x}):
+        assert np.isnan(y[1]).all() and np.isfinite(y[[0, 2]]).all()
+
+
+def recurrent(
+    operation: str, direction: str, *, words: dict[str, Any] | None = None, given: bool = False
+) -> tuple[onnx.ModelProto, Oracle, dict[str, np.ndarray]]:
+    """A layer of 70 inputs and 6 units, a simulation of it in float, and what to feed it.
+
+    given : whether it has a bias, initial states and sequence lengths
+    """
+    gates, directions = 4 if operation == "LSTM" else 3, 2 if direction == "bidirectional" else 1
+    w = normal((directions, gates * 6, 70), 1) / 8  # no gate is shut: a state of 0 has any sign
+    r = normal((directions, gates * 6, 6), 2) / 2
+    b = normal((directions, 2 * gates * 6), 3) if given else np.zeros((directions, 12 * gates))
+    feeds = {"x": normal((5, 3, 70), 4)}
+    tensors = {"w": w, "r": r}
+    names = ["x", "w", "r"]
+    if given:
+        tensors |= {"b": b, "lengths": np.array([5, 2, 1], np.int32)}
+        feeds |= {"h": normal((directions, 3, 6), 6)}
+        names += ["b", "lengths", "h"]
+    if given and operation == "LSTM":
+        feeds |= {"c": normal((directions, 3, 6), 7)}
+        names += ["c"]
+    outputs = ["y", "y_h", "y_c"][: 3 if operation == "LSTM" else 2]
+    words = {"hidden_size": 6, "direction": direction, **(words or {})}
+    node = helper.make_node(operation, names, outputs, name="layer", **words)
+    constants = [numpy_helper.from_array(array, name) for name, array in tensors.items()]
+    shapes = {name: array.shape for name, array in feeds.items()}
+    model = build([node], constants, shapes, outputs=tuple(outputs))
+    reset_after = bool(words.get("linear_before_reset"))
+    oracle = Oracle(
+        operation=operation, w=w, r=r, b=b, direction=direction, reset_after=reset_after
+    )
+    return model, oracle, feeds
+
+
+RECURRENT = [("LSTM", {}), ("GRU", {}), ("GRU", {"linear_before_reset": 1})]
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["bare", "given"])
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize(("operation", "words"), RECURRENT)
+def test_the_oracle_is_what_onnxruntime_computes(
+    operation: str, words: dict[str, Any], direction: str, given: bool
+) -> None:
+    model, oracle, feeds = recurrent(operation, direction, words=words, given=given)
+    expected = oracle_run(oracle, feeds, given)
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    for ours, theirs in zip(expected, session.run(None, feeds), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def oracle_run(oracle: Oracle, feeds: dict[str, np.ndarray], given: bool) -> list[np.ndarray]:
+    return oracle(feeds["x"], [5, 2, 1] if given else None, feeds.get("h"), feeds.get("c"))
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["bare", "given"])
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize(("operation", "words"), RECURRENT)
+def test_recurrent_layers_code_their_input_and_their_state(
+    operation: str, words: dict[str, Any], direction: str, given: bool, tmp_path: Path
+) -> None:
+    model, oracle, feeds = recurrent(operation, direction, words=words, given=given)
+    file, weights = quantized(model, tmp_path)
+    assert [name.split("_")[0] for name in functions(file)] == ["Quantize", operation]
+
+    def code(rows: np.ndarray) -> np.ndarray:
+        return coded(rows, bits=2, cycles=2)
+
+    oracle = Oracle(
+        operation=operation,
+        w=weights["layer.W"].reshape(oracle.w.shape),
+        r=weights["layer.R"].reshape(oracle.r.shape),
+        b=oracle.b,
+        direction=direction,
+        reset_after=oracle.reset_after,
+        code_x=code,
+        code_h=code,
+    )
+    expected = oracle_run(oracle, feeds, given)
+    for results in runs(file, feeds):
+        for ours, theirs in zip(results, expected, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
