@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from qsdk.scheme import Granularity as Granularity
     from qsdk.scheme import Scheme as Scheme
     from qsdk.scheme import Slices as Slices
+    from qsdk.session import Session as Session
     from qsdk.sign_codes import SignCoder as SignCoder
     from qsdk.sign_codes import pack_words as pack_words
     from qsdk.sign_codes import unpack_words as unpack_words
@@ -109,6 +110,7 @@ _HOME = {
     "Granularity": "scheme",
     "Scheme": "scheme",
     "Slices": "scheme",
+    "Session": "session",
     "SignCoder": "sign_codes",
     "pack_words": "sign_codes",
     "unpack_words": "sign_codes",

@@ -89,12 +89,17 @@ def conv(
 
 
 def _prepare(operation: Operation, kernel: str | None, threads: int | None) -> Prepared:
+    return choose(operation, kernel).prepare(operation, threads=thread_limit(threads))
+
+
+def thread_limit(threads: int | None) -> int:
+    """What ``threads=`` says, QSDK_NUM_THREADS where it says nothing; raises OptionError."""
     limit = cpu.threads() if threads is None else threads
     if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
         raise OptionError(
             f"threads is {threads!r}; give a whole number, 0 for as many as there are"
         )
-    return choose(operation, kernel).prepare(operation, threads=limit)
+    return limit
 
 
 def _per_axis(value: int | Sequence[int], count: int) -> Sequence[int]:

@@ -92,7 +92,8 @@ def chosen_activations(method: str, options: Mapping[str, Any]) -> Activations:
 
     Raises what finding or building it raises, and RecipeError for options that do not fit.
     """
-    if method.rstrip("0123456789") not in {str(form) for form in InputForm}:
+    words = {str(form) for form in InputForm}
+    if method not in words and method.rstrip("0123456789") not in words:
         quantizer: Quantizer = build(registry.find(_quantizer_name(method)), dict(options))
         return quantizer.activations()
     form = as_activations(method)

@@ -147,7 +147,7 @@ def test_patterns_that_match_no_layer_are_told():
     ("table", "message"),
     [
         ({"metod": "rtn"}, "a recipe has no setting 'metod'; did you mean 'method'"),
-        ({"bits": 4}, "a recipe has no setting 'bits'; known: exclude, include, method"),
+        ({"bits": 4}, "a recipe has no setting 'bits'; known: activation_options"),
         ({"rules": [{"mach": "a"}]}, "a rule has no setting 'mach'; did you mean 'match'"),
         ({"rules": {"match": "a"}}, r"rules is not a list of tables; write \[\[rules\]\]"),
         ({"rules": ["a"]}, "'a' is not a table of settings"),

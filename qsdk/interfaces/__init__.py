@@ -12,6 +12,7 @@ from qsdk.interfaces.model import Layer, Model
 from qsdk.interfaces.native_call import NativeCall
 from qsdk.interfaces.observer import Observer
 from qsdk.interfaces.operation import Activations, Conv, InputForm, Linear, Operation, Output
+from qsdk.interfaces.program import Piece, Program
 from qsdk.interfaces.quantizer import CONTRACT, Capabilities, Quantizer
 from qsdk.interfaces.sign_codes import sign_codes_dtype
 
@@ -33,7 +34,9 @@ __all__ = [
     "Observer",
     "Operation",
     "Output",
+    "Piece",
     "Prepared",
+    "Program",
     "Quantizer",
     "code_rows",
     "finite_float32",

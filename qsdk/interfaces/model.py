@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from qsdk.encodings import Encoding
 from qsdk.errors import some
 from qsdk.interfaces.operation import Activations, InputForm
+from qsdk.interfaces.program import Piece, Program
 
 FLOATS = frozenset({"float16", "bfloat16", "float32", "float64"})
 
@@ -149,6 +150,13 @@ class Model(abc.ABC):
         """Compute the tensors named in ``fetch``, by default the outputs, from the inputs."""
         raise TypeError(f"a {self.format} model cannot run: it holds weights and no graph")
 
+    def prepare(self, threads: int = 0) -> Program:
+        """The model packed for many runs; :class:`qsdk.Session` asks for it.
+
+        threads : at most so many in a run, 0 for as many as there are
+        """
+        return _Itself(self)
+
     def blank(self, batch: int = 1) -> dict[str, NDArray[Any]]:
         """Feeds of zeros, for a run of which only the shapes matter.
 
@@ -159,3 +167,14 @@ class Model(abc.ABC):
     def save(self, path: str | Path) -> None:
         """Write the model as it is."""
         self.write(Path(path), (), lambda: self.metadata)
+
+
+class _Itself(Program):
+    """A model that has no other way to run than its own."""
+
+    def __init__(self, model: Model):
+        self._model = model
+        self.plan = (Piece(tuple(layer.name for layer in model.layers), model.format),)
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        return self._model.run(feeds)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import onnx
 
@@ -65,24 +64,27 @@ def refusal(node: onnx.NodeProto, slot: int, data_type: int, form: Activations) 
     if operation in ("MatMul", "Gemm") and slot == 1:
         return ""
     if operation in GATES:
-        return _recurrent_refusal(node, words, slot, form)
+        return _recurrent_refusal(node, slot, form)
     return f"{form} activations cannot be written for {operation} with a weight at input {slot}"
 
 
-def _recurrent_refusal(
-    node: onnx.NodeProto, words: Mapping[str, Any], slot: int, form: Activations
-) -> str:
+def _recurrent_refusal(node: onnx.NodeProto, slot: int, form: Activations) -> str:
     """The function for coded states has no options beyond the common ones."""
-    direction = words.get("direction", "forward")
-    if slot == INPUT:
+    given = unusual(node) if slot == STATE else []
+    if not given:
         return ""
-    functions = ["Sigmoid", "Tanh", "Tanh"] if node.op_type == "LSTM" else ["Sigmoid", "Tanh"]
+    return f"{form} activations cannot be written for {node.op_type} with {', '.join(given)}"
+
+
+def unusual(node: onnx.NodeProto) -> list[str]:
+    """What an LSTM or a GRU has that neither the functions nor the layers of qsdk know."""
+    words = attributes(node)
+    direction = words.get("direction", "forward")
+    functions = ["Sigmoid", "Tanh", "Tanh"] if operation_of(node) == "LSTM" else ["Sigmoid", "Tanh"]
     usual = functions * len(FORWARD.get(direction, ()))
     given = [word for word in ("clip", "layout", "input_forget") if words.get(word)]
     if words.get("activations", usual) != usual:
         given.append("activations")
-    if len(node.input) > len(INPUTS[node.op_type]) and any(node.input[7:]):
+    if any(node.input[len(INPUTS["LSTM"]) :]):
         given.append("peepholes")
-    if not given:
-        return ""
-    return f"{form} activations cannot be written for {node.op_type} with {', '.join(given)}"
+    return given

@@ -87,7 +87,7 @@ class Constants:
         from onnx.reference import ReferenceEvaluator  # half a second; only needed here
 
         feeds = {n: self.reader.read(self.initializers[n]) for n in self._inputs(nodes)}
-        decoded = {n.output[0]: self._decode(n).dequantize() for n in nodes if n.domain == DOMAIN}
+        decoded = {n.output[0]: self.decode(n).dequantize() for n in nodes if n.domain == DOMAIN}
         if name in decoded:
             return decoded[name]
         inputs = [onnx.ValueInfoProto(name=n) for n in (*feeds, *decoded)]
@@ -115,7 +115,7 @@ class Constants:
                 )
         for node in nodes:
             if node.domain == DOMAIN:
-                shape = self._decode(node).shape
+                shape = self.decode(node).shape
                 infos.append(onnx.helper.make_tensor_value_info(node.output[0], 1, shape))
         if any(node.domain == DOMAIN and node.output[0] == name for node in nodes):
             return onnx.TensorProto.FLOAT, tuple(d.dim_value for d in _dims(infos[-1]))
@@ -133,7 +133,7 @@ class Constants:
         """The number format in which ``name`` is stored, such as ``int4 per_channel``."""
         for node in self.slice(name) or ():
             if node.domain == DOMAIN:
-                return self._decode(node).describe()
+                return self.decode(node).describe()
             if node.op_type == "DequantizeLinear":
                 return self._describe_dequantize(node)
         kind: str = onnx.TensorProto.DataType.Name(self.type_of(name)[0]).lower()
@@ -173,7 +173,7 @@ class Constants:
         read = [name for node in nodes if node.domain != DOMAIN for name in node.input]
         return [name for name in dict.fromkeys(read) if name in self.initializers]
 
-    def _decode(self, node: onnx.NodeProto) -> Encoding:
+    def decode(self, node: onnx.NodeProto) -> Encoding:
         """The encoding that one of qsdk's functions is called on."""
         function = next((f for f in self.proto.functions if f.name == node.op_type), None)
         if function is None or len(function.input) != len(node.input):

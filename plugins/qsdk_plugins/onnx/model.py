@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 
 import qsdk
 from qsdk.encodings import Encoding
-from qsdk.errors import DataError, MissingExtraError, QsdkError
+from qsdk.errors import DataError
 from qsdk.interfaces import Activations, Layer, Model
 from qsdk_plugins.onnx.graph import Graph
 from qsdk_plugins.onnx.noted import read_metadata
+from qsdk_plugins.onnx.program import OnnxProgram
 from qsdk_plugins.onnx.reading import TensorReader
-from qsdk_plugins.onnx.skeleton import is_external, nbytes, without_data
+from qsdk_plugins.onnx.runtime import one_line, open_session
+from qsdk_plugins.onnx.skeleton import clear, is_external, nbytes, set_inside, without_data
 from qsdk_plugins.onnx.writing import activation_obstacles, opset_obstacles, rewrite
 
 INLINE_LIMIT = 2**30  # bytes of constants above which a model gets a data file beside it
@@ -122,7 +124,7 @@ class OnnxModel(Model):
                 file.write(bytes(-file.tell() % ALIGNMENT))
                 entry = {"location": data.name, "offset": file.tell(), "length": len(raw)}
                 file.write(raw)
-                _clear(tensor)
+                clear(tensor)
                 tensor.data_location = tensor.EXTERNAL
                 for key, value in entry.items():
                     tensor.external_data.add(key=key, value=str(value))
@@ -130,7 +132,7 @@ class OnnxModel(Model):
     def _is_large(self, tensor: onnx.TensorProto) -> bool:
         """Whether the tensor goes outside; a small one that is outside is brought in."""
         if is_external(tensor) and nbytes(tensor) < OUTSIDE_FROM:
-            _set_inside(tensor, self._raw(tensor))
+            set_inside(tensor, self._raw(tensor))
         return is_external(tensor) or len(tensor.raw_data) >= OUTSIDE_FROM
 
     def _raw(self, tensor: onnx.TensorProto) -> bytes:
@@ -149,8 +151,11 @@ class OnnxModel(Model):
         try:
             values = session.run(list(names), dict(feeds))
         except Exception as error:  # onnxruntime has a type of its own for each fault
-            raise DataError(f"the model cannot run on this: {_one_line(error)}") from None
+            raise DataError(f"the model cannot run on this: {one_line(error)}") from None
         return dict(zip(names, map(np.asarray, values), strict=True))
+
+    def prepare(self, threads: int = 0) -> OnnxProgram:
+        return OnnxProgram(self._graph, threads)
 
     def blank(self, batch: int = 1) -> dict[str, NDArray[Any]]:
         return {
@@ -161,17 +166,7 @@ class OnnxModel(Model):
 
     def _session(self, names: tuple[str, ...]) -> Any:
         if names not in self._sessions:
-            runtime = import_onnxruntime()
-            options = runtime.SessionOptions()
-            options.log_severity_level = 3
-            # What the file says, in float: by default a 4-bit MatMul rounds its inputs to 8 bits.
-            options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
-            try:
-                self._sessions[names] = runtime.InferenceSession(
-                    self._runnable(names), options, providers=["CPUExecutionProvider"]
-                )
-            except Exception as error:
-                raise QsdkError(f"onnxruntime cannot open it: {_one_line(error)}") from None
+            self._sessions[names] = open_session(self._runnable(names))
         return self._sessions[names]
 
     def _runnable(self, names: tuple[str, ...]) -> bytes:
@@ -180,7 +175,7 @@ class OnnxModel(Model):
         proto.CopyFrom(self.proto)
         for tensor in proto.graph.initializer:
             if is_external(tensor):
-                _set_inside(tensor, self._graph.constants.reader.external_bytes(tensor))
+                set_inside(tensor, self._graph.constants.reader.external_bytes(tensor))
         for name in names:
             if name not in self.outputs:
                 proto.graph.output.append(onnx.ValueInfoProto(name=name))
@@ -194,19 +189,6 @@ def _zeros(kind: onnx.TypeProto.Tensor, batch: int) -> NDArray[Any]:
     return np.zeros(lengths, dtype)
 
 
-def _clear(tensor: onnx.TensorProto) -> None:
-    """Keep name, type and shape; ``*_data`` are the fields that can hold values."""
-    for field, _ in tensor.ListFields():
-        if field.name.endswith("_data"):
-            tensor.ClearField(field.name)
-
-
-def _set_inside(tensor: onnx.TensorProto, raw: bytes) -> None:
-    _clear(tensor)
-    tensor.raw_data = raw
-    tensor.data_location = tensor.DEFAULT
-
-
 def check(proto: onnx.ModelProto) -> None:
     """Let the onnx package judge what is about to be written: types and shapes where it can."""
     light, _ = without_data(proto)
@@ -214,16 +196,3 @@ def check(proto: onnx.ModelProto) -> None:
         onnx.checker.check_model(light, full_check=True)
     except onnx.shape_inference.InferenceError:
         onnx.checker.check_model(light)  # the model's own faults of inference are not ours
-
-
-def import_onnxruntime() -> Any:
-    """The onnxruntime package; MissingExtraError without it."""
-    try:
-        import onnxruntime
-    except ImportError:
-        raise MissingExtraError("onnxruntime", "onnx") from None
-    return onnxruntime
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())  # which index has which length stands below the first

@@ -87,3 +87,16 @@ def nbytes(tensor: onnx.TensorProto) -> int:
         return (count * bits + 7) // 8
     itemsize: int = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
     return count * itemsize
+
+
+def clear(tensor: onnx.TensorProto) -> None:
+    """Keep name, type and shape; ``*_data`` are the fields that can hold values."""
+    for field, _ in tensor.ListFields():
+        if field.name.endswith("_data"):
+            tensor.ClearField(field.name)
+
+
+def set_inside(tensor: onnx.TensorProto, raw: bytes) -> None:
+    clear(tensor)
+    tensor.raw_data = raw
+    tensor.data_location = tensor.DEFAULT

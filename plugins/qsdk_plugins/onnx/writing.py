@@ -93,7 +93,7 @@ def skeleton(graph: Graph, replaced: list[Weight]) -> onnx.ModelProto:
 def _only_for(graph: Graph, tensors: set[str]) -> set[str]:
     """Names of constants, and of what is computed from them, that only these weights need."""
     nodes = graph.proto.graph.node
-    uses = Counter(name for node in nodes for name in _uses(node))
+    uses = Counter(name for node in nodes for name in names_read(node))
     uses.update(info.name for info in graph.proto.graph.output)
     slices = (node for name in tensors for node in graph.constants.slice(name) or ())
     candidates = {id(node): node for node in slices}
@@ -106,7 +106,7 @@ def _only_for(graph: Graph, tensors: set[str]) -> set[str]:
     return dead | {name for name in names if name in tensors or not uses[name]}
 
 
-def _uses(node: onnx.NodeProto) -> Iterator[str]:
+def names_read(node: onnx.NodeProto) -> Iterator[str]:
     """Names that a node reads, also from inside its subgraphs."""
     yield from node.input
     for attribute in node.attribute:
@@ -114,7 +114,7 @@ def _uses(node: onnx.NodeProto) -> Iterator[str]:
             for info in inner.output:
                 yield info.name
             for deeper in inner.node:
-                yield from _uses(deeper)
+                yield from names_read(deeper)
 
 
 def with_opset(
@@ -156,7 +156,7 @@ def _fresh_names(proto: onnx.ModelProto) -> Callable[[str], str]:
     taken = {tensor.name for tensor in proto.graph.initializer}
     taken |= {info.name for info in (*proto.graph.input, *proto.graph.value_info)}
     for node in proto.graph.node:
-        taken |= {node.name, *node.output, *_uses(node)}
+        taken |= {node.name, *node.output, *names_read(node)}
 
     def fresh(wanted: str) -> str:
         name, number = wanted, 1
