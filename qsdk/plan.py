@@ -97,6 +97,8 @@ def chosen_activations(method: str, options: Mapping[str, Any]) -> Activations:
         quantizer: Quantizer = build(registry.find(_quantizer_name(method)), dict(options))
         return quantizer.activations()
     form = as_activations(method)
+    if form.form is InputForm.FLOAT32:
+        return form  # options are for the layers that have codes
     taken = {"bits", "cycles"} if form.form is InputForm.BINARY else set()
     for word in options:
         if word not in taken:

@@ -43,13 +43,19 @@ def command(output: Output, file: Path) -> None:
     output.table(
         ["layer", "operation", "shape", "stored", ">bytes"],
         [
-            (x.name, x.operation or "-", shape_text(x.shape), x.stored, str(x.nbytes))
+            (x.name, x.operation or "-", shape_text(x.shape), _stored(x), str(x.nbytes))
             for x in layers
         ],
     )
     output.say()
     _say_totals(output, file, model, layers, size)
     _say_maker(output, model.metadata, layers)
+
+
+def _stored(layer: Layer) -> str:
+    """The format of the weight, and of the input where that is coded."""
+    form = str(layer.activations)
+    return layer.stored if form == "float32" else f"{layer.stored}, input {form}"
 
 
 def _as_dict(layer: Layer) -> dict[str, Any]:
@@ -59,6 +65,7 @@ def _as_dict(layer: Layer) -> dict[str, Any]:
         "operation": layer.operation,
         "shape": layer.shape,
         "stored": layer.stored,
+        "activations": str(layer.activations),
         "nbytes": layer.nbytes,
     }
 

@@ -2,6 +2,7 @@
 
 from qsdk.encodings.affine import Affine
 from qsdk.encodings.base import Arrays, Encoding, OnnxFunction, OnnxNode, Values
+from qsdk.encodings.onnx_nodes import onnx_constant, onnx_node
 from qsdk.encodings.packing import pack, packed_size, unpack
 
 __all__ = [
@@ -11,6 +12,8 @@ __all__ = [
     "OnnxFunction",
     "OnnxNode",
     "Values",
+    "onnx_constant",
+    "onnx_node",
     "pack",
     "packed_size",
     "unpack",

@@ -211,11 +211,11 @@ def attributes(node: onnx.NodeProto) -> dict[str, Any]:
     return {
         a.name: _plain(onnx.helper.get_attribute_value(a))
         for a in node.attribute
-        if a.type in (a.INT, a.INTS, a.FLOAT, a.FLOATS, a.STRING)
+        if a.type in (a.INT, a.INTS, a.FLOAT, a.FLOATS, a.STRING, a.STRINGS)
     }
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.decode(errors="replace")
-    return list(value) if isinstance(value, (list, tuple)) else value
+    return list(map(_plain, value)) if isinstance(value, (list, tuple)) else value

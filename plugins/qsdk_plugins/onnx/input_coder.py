@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from qsdk_plugins.onnx.recurrent import (
     ATTRIBUTES,
     GATES,
     INPUTS,
+    OUTPUTS,
     recurrent_function,
     recurrent_name,
 )
@@ -129,12 +130,19 @@ class InputCoder:
         new = onnx.helper.make_node(
             recurrent_name(operation, words, form),
             inputs,
-            list(node.output),
+            self._all_outputs(node, OUTPUTS[operation]),
             name=node.name,
             domain=DOMAIN,
             **{word: words[word] for word in ATTRIBUTES[operation]},
         )
         node.CopyFrom(new)
+
+    def _all_outputs(self, node: onnx.NodeProto, names: Sequence[str]) -> list[str]:
+        """Names for all: onnxruntime infers types of each, whoever reads it."""
+        given = [*node.output, *[""] * len(names)][: len(names)]
+        first = next(filter(None, given))
+        new = (self._fresh(f"{first}_{name}") for name in names)
+        return [output or next(new) for output in given]
 
     def _define(self, function: onnx.FunctionProto) -> None:
         self.functions.setdefault(function.name, function)
