@@ -122,6 +122,7 @@ REFUSALS = {
     "option without value": (["--option", "bits"], "'bits' has no '='"),
     "option said twice": (["--bits", "4", "--option", "bits=5"], "bits is given as 5 and as 4"),
     "glob of nothing": (["--include", "cnov*"], "'cnov*' matches no layer"),
+    "activations of no graph": (["--activations", "binary2"], "cannot say how inputs are coded"),
     "exclude of nothing": (["--exclude", "x"], "'x' matches no layer"),
     "group of zero": (["--group-size", "0"], "group_size is 0"),
     "no recipe": (["--recipe", "nowhere.toml"], "nowhere.toml cannot be read"),
@@ -192,3 +193,35 @@ def test_onnx_networks_are_quantized_too(run, digits, tmp_path):
     assert len(document["layers"]) == 15 and document["file_bytes_after"] < 50_000
     assert json.dumps(document["notes"]).count("opset")
     assert not any(layer.is_float for layer in qsdk.load(target).layers)
+
+
+def test_inputs_are_coded_where_the_command_line_says_so(run, digits, tmp_path):
+    target = tmp_path / "out.onnx"
+    words = ["--method", "greedy", "--bits", "2", "--include", "fc", "--activations", "greedy"]
+    more = ["--activation-bits", "3", "--activation-option", "cycles=1"]
+    text = run("quantize", digits, "-o", target, *words, *more).stdout
+    assert "note: fc: binary3 codes of the input" in text
+    table = run("inspect", target).stdout
+    assert "binary2 per_channel, input binary3" in table
+    forms = {
+        x["name"]: x["activations"] for x in run("inspect", target, "--json").document["layers"]
+    }
+    assert forms.pop("fc") == "binary3" and set(forms.values()) == {"float32"}
+    document = run("quantize", digits, "-o", target, *words, *more, "--json").document
+    assert document["recipe"]["activations"] == "greedy"
+    assert document["recipe"]["activation_options"] == {"bits": 3, "cycles": 1}
+
+
+def test_files_with_coded_inputs_are_compared(run, digits, tmp_path):
+    target = tmp_path / "out.onnx"
+    words = ["--method", "greedy", "--bits", "4", "--include", "fc", "--activations", "binary4"]
+    run("quantize", digits, "-o", target, *words)
+    data = tmp_path / "data.npy"
+    np.save(data, np.random.default_rng(0).standard_normal((4, 1, 8, 8)).astype(np.float32))
+    document = run("compare", digits, target, "--data", data, "--json").document
+    assert document["schema_version"] == 1
+
+
+def test_bits_of_activations_need_activations(run, digits, tmp_path):
+    done = run("quantize", digits, "-o", tmp_path / "o.onnx", "--activation-bits", "2", status=2)
+    assert "--activations is missing" in done.stderr

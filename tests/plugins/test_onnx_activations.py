@@ -45,7 +45,9 @@ def quantized(
     """The model as a file of qsdk, and its decoded weights by layer."""
     source = folder / "float.onnx"
     source.write_bytes(model.SerializeToString())
-    qsdk.quantize_file(source, folder / "q.onnx", recipe)
+    report = qsdk.quantize_file(source, folder / "q.onnx", recipe)
+    coded = any("codes of the input" in note for note in report.notes)
+    assert coded == (recipe.activations != "float32")
     loaded = qsdk.load(folder / "q.onnx")
     return onnx.load(folder / "q.onnx"), {x.name: x.weight for x in loaded.layers}
 

@@ -45,6 +45,9 @@ def rewrite(
     ]
     _insert(proto, parts)
     coded = [(w, activations[w.layer.name]) for w in replaced if w.layer.name in activations]
+    notes += grouped(
+        (w.layer.name, f"{form} codes of the input, made in the run") for w, form in coded
+    )
     coder = InputCoder(proto, coded, opset, fresh)
     coder.apply()
     proto.graph.initializer.extend(coder.constants)
