@@ -64,6 +64,7 @@ def mlp() -> onnx.ModelProto:
     return build(nodes, constants, {"x": (5, 70)})
 
 
+@pytest.mark.usefixtures("native")
 @pytest.mark.parametrize("recipe", [WEIGHTS, W2A2], ids=["floats", "codes"])
 def test_layers_run_by_kernels_and_what_is_between_by_onnxruntime(
     recipe: qsdk.Recipe, tmp_path: Path
@@ -77,6 +78,7 @@ def test_layers_run_by_kernels_and_what_is_between_by_onnxruntime(
     assert "linear-binary" in repr(session) and "q.onnx" in repr(session)
 
 
+@pytest.mark.usefixtures("native")
 @pytest.mark.parametrize("recipe", [WEIGHTS, W2A2], ids=["floats", "codes"])
 @pytest.mark.parametrize("given", [False, True], ids=["bare", "given"])
 @pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
@@ -95,6 +97,7 @@ def test_recurrent_layers_run_by_kernels(
     assert kernels(session) == ["linear"]
 
 
+@pytest.mark.usefixtures("native")
 def test_an_embedding_is_looked_up_in_codes(tmp_path: Path) -> None:
     words = {"x": np.arange(16).reshape(4, 4) % 11}
     model, _ = quantized(embedded([1, 0, 2]), tmp_path)
@@ -141,6 +144,7 @@ def zoo() -> onnx.ModelProto:
     return build(nodes, constants, {"x": (3, 70)}, outputs=outputs)
 
 
+@pytest.mark.usefixtures("native")
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("recipe", [WEIGHTS, W2A2], ids=["floats", "codes"])
 def test_branches_subgraphs_and_shared_weights_come_out_right(
@@ -170,6 +174,7 @@ def test_weights_that_only_slow_kernels_take_stay_with_onnxruntime(tmp_path: Pat
     assert kernels(session) == ["onnxruntime"]
 
 
+@pytest.mark.usefixtures("native")
 def test_without_onnxruntime_the_evaluator_of_onnx_runs_the_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,6 +225,7 @@ def test_what_cannot_run_is_refused(tmp_path: Path) -> None:
         qsdk.Session({"w": normal((4, 8))})
 
 
+@pytest.mark.usefixtures("native")
 def test_feeds_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     quantized(mlp(), tmp_path)
     session = qsdk.Session(tmp_path / "q.onnx")
@@ -231,3 +237,52 @@ def test_feeds_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="this layer takes"):
         session.run({"x": x[:, 1:]})
     assert list(session.inputs) == ["x"] and list(session.outputs) == ["y"]
+
+
+def test_without_kernels_onnxruntime_runs_it_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, _ = quantized(mlp(), tmp_path, W2A2)
+    monkeypatch.setenv("QSDK_DISABLE_CPU_FEATURES", "extension")
+    assert kernels(check(tmp_path, model, {"x": normal((5, 70))})) == ["onnxruntime"]
+
+
+def test_data_outside_the_file_is_found(tmp_path: Path) -> None:
+    model, _ = quantized(zoo(), tmp_path, W2A2)
+    onnx.save(
+        onnx.load(tmp_path / "q.onnx"), tmp_path / "out.onnx",
+        save_as_external_data=True, location="out.data", size_threshold=0,
+    )  # fmt: skip
+    feeds = {"x": normal((3, 70), 5)}
+    ours = qsdk.Session(tmp_path / "out.onnx").run(feeds)
+    for name, array in by_onnxruntime(model, feeds).items():
+        np.testing.assert_allclose(ours[name], array, rtol=1e-3, atol=1e-4)
+
+
+def test_another_kind_of_model_runs_as_it_can() -> None:
+    class Doubling(qsdk.ArrayModel):
+        """Gives twice its input."""
+
+        format, has = "doubling", frozenset({"weights", "run"})
+        inputs, outputs = ("x",), ("y",)
+
+        def run(self, feeds: Any, fetch: Any = None) -> dict[str, np.ndarray]:
+            return {"y": 2 * feeds["x"]}
+
+    session = qsdk.Session(Doubling({"w": normal((4, 8))}))
+    assert session.run({"x": [1, 2]})["y"].tolist() == [2, 4]
+    assert repr(session) == "<Session of a doubling model>\n  doubling: w"
+
+
+@pytest.mark.parametrize("bits", [0, 9, "two"])
+def test_a_file_that_claims_codes_that_cannot_be_is_refused(bits: Any, tmp_path: Path) -> None:
+    model, _ = quantized(mlp(), tmp_path, W2A2)
+    node = next(node for node in model.graph.node if node.op_type.startswith("Quantize"))
+    del node.attribute[:]
+    node.attribute.extend([helper.make_attribute("bits", bits), helper.make_attribute("cycles", 2)])
+    (tmp_path / "odd.onnx").write_bytes(model.SerializeToString())
+    assert {str(layer.activations) for layer in qsdk.load(tmp_path / "odd.onnx").layers} == {
+        "float32", "binary2",
+    }  # fmt: skip
+    with pytest.raises(qsdk.QsdkError, match="bits"):
+        qsdk.Session(tmp_path / "odd.onnx")

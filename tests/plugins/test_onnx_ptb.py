@@ -28,6 +28,7 @@ def test_the_file_is_13_times_smaller(files: Path) -> None:
     assert sizes[0] / sizes[1] > 13
 
 
+@pytest.mark.usefixtures("native")
 def test_onnxruntime_and_the_session_have_one_loss_and_the_session_is_faster(
     files: Path, shared: Path
 ) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import onnx
 
-from qsdk.errors import QsdkError
+from qsdk.errors import FileRefusedError, QsdkError
 from qsdk.interfaces import Activations, InputForm
 from qsdk_plugins.onnx.coding import QUANTIZE
 from qsdk_plugins.onnx.constants import DOMAIN, attributes
@@ -23,11 +23,12 @@ def operation_of(node: onnx.NodeProto) -> str:
 
 
 def form_of(node: onnx.NodeProto) -> Activations:
-    """The codes that a node of qsdk's makes; raises OptionError for what cannot be."""
+    """The codes that a node of qsdk's makes; a QsdkError where it claims what cannot be."""
     words = attributes(node)
-    return Activations(
-        form=InputForm.BINARY, bits=words.get("bits", 0), cycles=words.get("cycles", 0)
-    )
+    bits, cycles = words.get("bits"), words.get("cycles")
+    if not (isinstance(bits, int) and isinstance(cycles, int)):
+        raise FileRefusedError(f"{node.op_type} has {bits!r} bits and {cycles!r} cycles")
+    return Activations(form=InputForm.BINARY, bits=bits, cycles=cycles)
 
 
 def input_form(
@@ -40,7 +41,7 @@ def input_form(
         before = producers.get(node.input[0])
         if slot and before is not None and is_quantize(before):
             return form_of(before)
-    except (QsdkError, TypeError, ValueError):  # a file may claim any bits
+    except QsdkError:  # it is for a session to refuse such a file
         pass
     return Activations()
 

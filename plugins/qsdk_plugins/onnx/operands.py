@@ -50,7 +50,7 @@ class Operands:
 
     def encoding(self, node: onnx.NodeProto, slot: int) -> Encoding | None:
         """The weight at an input of a node, if it is what one of qsdk's functions decodes."""
-        name = node.input[slot]
+        name = node.input[slot] if slot < len(node.input) else ""
         if name in self._encodings:
             return self._encodings[name]
         nodes = self.constants.slice(name)
