@@ -20,6 +20,7 @@ class Session:
 
     model : a Model, or what :func:`load` takes, such as the path of an ``.onnx`` file
     threads : at most so many; by default QSDK_NUM_THREADS, else as many as there are
+    inputs, outputs : names of the arrays that :meth:`run` takes and gives
     plan : which piece of the model runs by what, in order
 
     Weights are packed here, once. Raises OptionError for a model that cannot run, FileRefusedError
@@ -34,21 +35,13 @@ class Session:
                 "give an .onnx file, or a weight to qsdk.linear"
             )
         self.threads = thread_limit(threads)
+        self.inputs: Sequence[str] = tuple(self.model.inputs)
+        self.outputs: Sequence[str] = tuple(self.model.outputs)
         self._program = self.model.prepare(self.threads)
 
     @property
     def plan(self) -> Sequence[Piece]:
         return self._program.plan
-
-    @property
-    def inputs(self) -> Sequence[str]:
-        """Names of the arrays that :meth:`run` takes."""
-        return self.model.inputs
-
-    @property
-    def outputs(self) -> Sequence[str]:
-        """Names of the arrays that :meth:`run` gives."""
-        return self.model.outputs
 
     def run(self, feeds: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
         """The outputs by name, from the inputs by name. Raises DataError for what does not fit."""

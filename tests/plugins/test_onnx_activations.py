@@ -231,6 +231,8 @@ def test_rows_of_a_coded_embedding_are_not_coded_again(
 ) -> None:
     model, _ = quantized(embedded(perm), tmp_path)
     assert functions(model) == ["LSTM_binary_coded_2_2_forward"]
+    again = qsdk.quantize_file(tmp_path / "float.onnx", tmp_path / "q.onnx", W2A2)
+    assert again.notes == ("lstm.R: binary2 codes of the input, made in the run",)
     source = qsdk.Recipe(
         method="greedy", options={"bits": 2}, activations="binary2", exclude=("embedding",)
     )

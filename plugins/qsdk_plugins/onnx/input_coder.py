@@ -26,6 +26,7 @@ from qsdk_plugins.onnx.recurrent import (
 
 SLOTS = {"MatMul": (1,), "Gemm": (1,), "LSTM": (INPUT, STATE), "GRU": (INPUT, STATE)}
 PASSING = frozenset({"Identity", "Transpose"})  # between an embedding and what reads its rows
+PLANES = 4  # more are no codes that a layer takes
 ENDLESS = np.iinfo(np.int32).max  # longer than any sequence
 
 
@@ -35,6 +36,7 @@ class InputCoder:
     weights : each with how the input that meets it is coded
     functions : what the new nodes call, by name, those that others call first
     constants : what they read
+    changed : the weights, by name of the tensor, whose inputs are coded now
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class InputCoder:
         self._shapes = {weight.tensor: weight.layout.file_shape for weight, _ in coded}
         self.functions: dict[str, onnx.FunctionProto] = {}
         self.constants: list[onnx.TensorProto] = []
+        self.changed: set[str] = set()
         self._producers = {name: node for node in proto.graph.node for name in node.output}
         self._coded: dict[tuple[str, Activations], str] = {}
 
@@ -69,8 +72,11 @@ class InputCoder:
                 continue
             if operation in GATES and slot == STATE:
                 self._recurrent(new, form)
-            elif not self._is_coded(node.input[0]):
+            elif self._is_coded(node.input[0]):
+                continue
+            else:
                 yield from self._quantize(new, form)
+            self.changed.add(node.input[slot])
         yield new
 
     def _is_coded(self, name: str) -> bool:
@@ -86,7 +92,8 @@ class InputCoder:
         table = self._producers.get(node.input[0])
         if table is None or (table.domain, table.op_type) != (DOMAIN, f"{PREFIX}binary_coded"):
             return False
-        return attributes(table).get("granularity") != "per_group"
+        words = attributes(table)
+        return words.get("granularity") != "per_group" and words.get("bits", 0) <= PLANES
 
     def _quantize(self, node: onnx.NodeProto, form: Activations) -> Iterator[onnx.NodeProto]:
         """Let ``node`` read codes; the node that makes them, unless there is one already."""

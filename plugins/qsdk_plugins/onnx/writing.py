@@ -45,11 +45,13 @@ def rewrite(
     ]
     _insert(proto, parts)
     coded = [(w, activations[w.layer.name]) for w in replaced if w.layer.name in activations]
-    notes += grouped(
-        (w.layer.name, f"{form} codes of the input, made in the run") for w, form in coded
-    )
     coder = InputCoder(proto, coded, opset, fresh)
     coder.apply()
+    notes += grouped(
+        (w.layer.name, f"{form} codes of the input, made in the run")
+        for w, form in coded
+        if w.tensor in coder.changed
+    )
     proto.graph.initializer.extend(coder.constants)
     _define(proto, [part.functions for part in parts] + [coder.functions])
     said = zip(replaced, parts, strict=True)
