@@ -29,7 +29,11 @@ def in_c(request):
 
 def encoded(kernel, rows, length, planes=2, **scheme):
     weight = RNG.standard_normal((rows, length)).astype(np.float32)
-    method, bits = ("twn", 2 * planes) if kernel.encoding == "ternary" else ("greedy", planes)
+    method, bits = (
+        ("ternary" if planes == 1 else "ternary_residual", 2 * planes)
+        if kernel.encoding == "ternary"
+        else ("greedy", planes)
+    )
     return qsdk.registry.get(method, bits=bits, **scheme).quantize(weight)
 
 
@@ -91,7 +95,7 @@ def test_rows_longer_than_any_counter_of_16_bits(in_c, sign):
     weight, x = np.ones((9, 70_001), np.float32), np.full((1, 70_001), 2 * sign, np.float32)
     weight[:, ::5] = 0.5 if in_c.encoding == "binary_coded" else 0
     encoding = qsdk.registry.get(
-        "twn" if in_c.encoding == "ternary" else "greedy", bits=2
+        "ternary" if in_c.encoding == "ternary" else "greedy", bits=2
     ).quantize(weight)
     ours, reference = both(in_c, encoding, x, activations="binary2")
     np.testing.assert_array_equal(ours, reference)

@@ -1,4 +1,4 @@
-"""Binary and ternary codes, and the quantizers greedy and twn."""
+"""Binary and ternary codes, and the quantizers greedy and ternary."""
 
 from __future__ import annotations
 
@@ -103,34 +103,7 @@ def test_it_offers_its_activations():
     assert (form.form, form.bits, form.cycles) == ("binary", 3, 5)
     assert qsdk.registry.get("greedy", bits=8).activations().bits == 4
     with pytest.raises(OptionError, match="no kernel"):
-        qsdk.registry.get("twn", bits=2).activations()
-
-
-# -- TWN
-
-
-def test_ternary_weights_worked_by_hand():
-    # mean |w| = 2, threshold 1.4; the mean of 4 and 3 is 3.5
-    encoding = coded([[4, -3, 1, 0]], 2, "twn")
-    assert encoding.alpha.tolist() == [[3.5]]
-    assert encoding.dequantize().tolist() == [[3.5, -3.5, 0, 0]]
-    assert (encoding.sign.tolist(), encoding.mask.tolist()) == ([[[0b01]]], [[[0b11]]])
-
-
-@pytest.mark.parametrize(
-    ("draw", "expected"),
-    [("standard_normal", 0.1919), ("random", 0.1117), ("laplace", 0.2827)],
-)
-def test_error_of_the_threshold_rule(draw, expected):
-    rng = np.random.default_rng(2)
-    size = {"size": (60, 4096)}
-    weight = {
-        "standard_normal": lambda: rng.standard_normal(**size),
-        "random": lambda: rng.uniform(-1, 1, **size),
-        "laplace": lambda: rng.laplace(**size),
-    }[draw]().astype(np.float32)
-    error = relative_mse(weight, coded(weight, 2, "twn").dequantize())
-    assert error == pytest.approx(expected, rel=0.02)
+        qsdk.registry.get("ternary", bits=2).activations()
 
 
 # -- Sums
@@ -153,7 +126,9 @@ def test_sums_are_made_in_sixteen_lanes(length, seed):
 
 
 @pytest.mark.parametrize("scheme", [{}, {"group_size": 20}, {"granularity": "per_tensor"}])
-@pytest.mark.parametrize(("method", "bits"), [("greedy", 1), ("greedy", 3), ("twn", 2), ("twn", 4)])
+@pytest.mark.parametrize(
+    ("method", "bits"), [("greedy", 1), ("greedy", 3), ("ternary", 2), ("ternary_residual", 4)]
+)
 def test_onnxruntime_decodes_the_same_values(method, bits, scheme):
     encoding = coded(GAUSS[:5, :70].reshape(5, 7, 2, 5), bits, method, **scheme)
     model = _model(encoding.onnx_function(), encoding)
@@ -164,7 +139,7 @@ def test_onnxruntime_decodes_the_same_values(method, bits, scheme):
     np.testing.assert_array_equal(decoded, encoding.dequantize())
 
 
-@pytest.mark.parametrize(("method", "bits"), [("greedy", 2), ("twn", 2)])
+@pytest.mark.parametrize(("method", "bits"), [("greedy", 2), ("ternary", 2)])
 def test_a_quantized_network_runs_and_gives_what_its_decoded_weights_give(tmp_path, method, bits):
     w = onnx.numpy_helper.from_array(GAUSS[:8, :16], "w")
     node = onnx.helper.make_node("Gemm", ["x", "w"], ["y"], transB=1)
@@ -200,8 +175,8 @@ def spoiled(method="greedy", **changes):
         ("greedy", {"alpha": ((0, 0), 0)}, "largest of each slice first"),
         ("greedy", {"alpha": ((1, 1), -0.0)}, "not negative"),
         ("greedy", {"alpha": ((slice(None), 0), 3e38)}, "finite sum"),
-        ("twn", {"mask": ((0, 1, 0), 0)}, "sign is 1 where mask is 0"),
-        ("twn", {"sign": ((0, 0, 1), 1 << 63)}, "behind the 70 values"),
+        ("ternary", {"mask": ((0, 1, 0), 0)}, "sign is 1 where mask is 0"),
+        ("ternary", {"sign": ((0, 0, 1), 1 << 63)}, "behind the 70 values"),
     ],
 )
 def test_what_no_quantizer_writes_is_refused(method, changes, message):
@@ -211,7 +186,7 @@ def test_what_no_quantizer_writes_is_refused(method, changes, message):
 
 
 def test_ternary_codes_of_an_odd_width_are_refused():
-    read, arrays, values = spoiled("twn")
+    read, arrays, values = spoiled("ternary")
     with pytest.raises(EncodingError, match="2 bits a plane, not 3"):
         read(arrays, {**values, "bits": 3})
 
