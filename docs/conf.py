@@ -10,7 +10,8 @@ version = release = installed("qsdk")
 extensions = ["myst_parser"]
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
-exclude_patterns = ["_build", "examples", "algorithms/squant-accuracy.md"]
+included = ["algorithms/squant-accuracy.md", "algorithms/aqn-figures.md"]
+exclude_patterns = ["_build", "examples", *included]
 
 html_theme = "furo"
 html_title = f"qsdk {release}"
