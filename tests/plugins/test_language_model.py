@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -219,3 +220,65 @@ def test_rows_of_1024_are_as_much_smaller_as_the_paper_says(tmp_path, bits, smal
     assert weight.nbytes / on_disk.stat().st_size == pytest.approx(smaller, abs=0.05)
     (layer,) = qsdk.load(on_disk).layers
     np.testing.assert_array_equal(layer.weight, encoding.dequantize())
+
+
+# -- On kernels
+
+
+def decoded_codes(method, rows):
+    """What a kernel makes of its input, as floats."""
+    form, length = method.activations(), rows.shape[1]
+    alpha, planes = qsdk.SignCoder(bits=form.bits, cycles=form.cycles).code(rows)
+    signs = 2.0 * qsdk.unpack_words(planes, length) - 1
+    return (alpha.astype(float)[:, :, None] * signs).sum(axis=0)
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4])
+def test_kernels_give_what_decoded_weights_and_activations_give(example, ptb, bits):
+    model, _, text = ptb
+    method = example.quantizer_of("aqn", bits)
+    coded, (simulated, _) = (
+        example.CodedModel(model, method),
+        example.quantized(model, "aqn", bits),
+    )
+    m = {name: matrix.astype(float) for name, matrix in simulated.matrices.items()}
+    state, words = coded.lstm.state(4), text[:120].reshape(4, 30).T
+    for given in words:
+        h, c = decoded_codes(method, state.h), state.c.astype(float)
+        found = coded.lstm.step(coded.words[given], state)
+        a = m["embedding"][given] @ m["W_ih"].T + h @ m["W_hh"].T + model.bias
+        i, f, g, o = np.split(a, 4, axis=1)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        np.testing.assert_allclose(state.c, c, atol=2e-6)
+        np.testing.assert_allclose(found, sigmoid(o) * np.tanh(c), atol=2e-6)
+    logits = decoded_codes(method, state.h) @ m["softmax_W"].T + model.softmax_b
+    np.testing.assert_allclose(coded.logits(state.h), logits, atol=2e-5)
+
+
+def test_perplexity_on_kernels_with_2_bits_for_all(example, ptb):
+    model, _, text = ptb
+    found = example.measure_online(model, text, ["alternating T=2"], [2])
+    assert found == {("alternating T=2", 2): pytest.approx(133.93, rel=0.003)}
+
+
+def test_text_is_drawn_from_the_vocabulary_and_by_the_seed(example, ptb):
+    model, vocabulary, _ = ptb
+    coded = example.CodedModel(model, example.quantizer_of("aqn", 2))
+    eos, unknown = vocabulary.index("<eos>"), vocabulary.index("<unk>")
+    words = coded.text(eos, 40, unknown)
+    assert len(words) == 40 and unknown not in words
+    assert len(set(words)) > 10
+    assert words == coded.text(eos, 40, unknown) != coded.text(eos, 40, unknown, seed=1)
+
+
+def test_with_activations_it_prints_a_second_table_and_a_text(example, monkeypatch, capsys):
+    page = run(
+        example,
+        monkeypatch,
+        capsys,
+        *["--bits", "2", "--methods", "aqn", "--online", "--text", "9"],
+    )
+    assert "| bits of weights / activations | alternating T=2 | aqn |" in page
+    assert re.search(r"^\| 2 / 2 \| \d+\.\d\d \| \d+\.\d\d \|$", page, re.MULTILINE)
+    text = page.split("```text\n")[1].split("\n```")[0]
+    assert 3 <= len(text.split()) <= 9 and set(text.split()) <= set("abcde")
