@@ -135,6 +135,23 @@ def check_nbytes_is_what_the_arrays_take(make: Make, weight: Array) -> None:
     require(encoding.nbytes == held, f"nbytes is {encoding.nbytes}, and its arrays take {held}")
 
 
+@promise(some)
+def check_a_part_decodes_as_in_the_whole(make: Make, weight: Array) -> None:
+    """``part`` gives None, or an encoding of these slices of axis 0, whole in itself."""
+    encoding = make(weight)
+    whole, length = encoding.dequantize(), weight.shape[0]
+    for start, stop in ((0, length), (1, length), (0, length // 2), (length, length)):
+        part = encoding.part(start, stop)
+        if part is None:
+            continue
+        again = type(part).from_arrays(*part.arrays())
+        expected = whole[start:stop]
+        require(
+            tuple(part.shape) == expected.shape and np.array_equal(again.dequantize(), expected),
+            f"part({start}, {stop}) is not slices {start} to {stop} of what it decodes to",
+        )
+
+
 # -- Immutable
 
 

@@ -56,6 +56,13 @@ class CountsCodesOnly(Good):
         return self.packed.nbytes
 
 
+@caught_by("check_a_part_decodes_as_in_the_whole")
+class KeepsTheScalesInFront(Good):
+    def part(self, start, stop):
+        scales = (a[: stop - start] for a in (self.scale, self.zero_point))
+        return Affine.from_codes(self.codes[start:stop], *scales, self.scheme)
+
+
 # -- Immutable
 
 
