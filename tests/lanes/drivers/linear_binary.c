@@ -19,6 +19,7 @@ struct problem { /* a layer, digit by digit, and what goes into it */
 };
 
 static struct problem p;
+static struct coded codes[ROWS];
 
 /* Oracle. */
 
@@ -58,24 +59,23 @@ static float float_term(const float *x, size_t plane, size_t n, size_t g)
     return t;
 }
 
-static void oracle_row(const float *x, float *y)
+static void oracle_row(const float *x, struct coded *codes_of_row, float *y)
 {
-    static struct coded coded;
     const qsdk_sign_how how = {
         .bits = p.bits, .start = QSDK_SIGN_GREEDY, .nearest = 1, .cycles = p.cycles};
-    coded.finite = 1;
+    codes_of_row->finite = 1;
     if (p.bits)
-        oracle_code(x, p.length, &how, &coded);
+        oracle_code(x, p.length, &how, codes_of_row);
     for (size_t n = 0; n < p.outputs; n++) {
         y[n] = 0;
         for (size_t g = 0; g < p.groups; g++) {
             float part = 0;
-            for (size_t i = 0; i < (size_t)p.planes && coded.finite; i++)
+            for (size_t i = 0; i < (size_t)p.planes && codes_of_row->finite; i++)
                 part += p.alpha[i][n][g] *
-                        (p.bits ? term(&coded, i, n, g) : float_term(x, i, n, g));
+                        (p.bits ? term(codes_of_row, i, n, g) : float_term(x, i, n, g));
             y[n] += part;
         }
-        if (!coded.finite)
+        if (!codes_of_row->finite)
             y[n] = NAN;
         if (p.has_bias)
             y[n] += p.bias[n];
@@ -145,7 +145,7 @@ static void draw_problem(size_t trial)
         for (size_t k = 0; k < p.length; k++)
             p.x[m][k] = same ? 0.5f : one_value(kind, k);
     for (size_t m = 0; m < p.rows; m++)
-        oracle_row(p.x[m], p.y[m]);
+        oracle_row(p.x[m], &codes[m], p.y[m]);
 }
 
 /* Subject. */
@@ -178,6 +178,40 @@ static void by_block(size_t block, float *alpha, int32_t *places)
                     for (size_t k = g * p.group; n < p.outputs && k < end && k < p.length; k++)
                         *places += p.digit[i][n][k] != 0;
                 }
+}
+
+static void compare(const float *y, const char *name, long trial)
+{
+    for (size_t m = 0; m < p.rows; m++) {
+        int right = 1;
+        for (size_t n = 0; n < p.outputs; n++) {
+            const float found = y[m * p.outputs + n], expected = p.y[m][n];
+            right &= found == expected || (isnan(found) && isnan(expected));
+        }
+        expect(right, name, trial, 100 * p.parts + 10 * p.planes + p.bits, (long)p.length);
+    }
+}
+
+/* The oracle's codes as records, with anything behind the last place. */
+static char *records(size_t words)
+{
+    const size_t bits = (size_t)p.bits, bytes = bits * (sizeof(float) + words * sizeof(uint64_t));
+    char *to = guarded(8, p.rows * bytes);
+    for (size_t m = 0; m < p.rows; m++) {
+        char *record = to + m * bytes;
+        for (size_t i = 0; i < bits; i++) {
+            const float alpha = codes[m].finite ? codes[m].alpha[i] : NAN;
+            memcpy(record + i * sizeof alpha, &alpha, sizeof alpha);
+            for (size_t w = 0; w < words; w++) {
+                uint64_t word = 0;
+                for (size_t k = 64 * w; k < 64 * w + 64; k++)
+                    word |= (uint64_t)(k < p.length ? codes[m].sign[i][k] > 0 : draw(2)) << k % 64;
+                memcpy(record + bits * sizeof alpha + (w * bits + i) * sizeof word, &word,
+                       sizeof word);
+            }
+        }
+    }
+    return to;
 }
 
 static void try_set(const char *name, long trial)
@@ -214,14 +248,14 @@ static void try_set(const char *name, long trial)
         memcpy(x + m * p.length, p.x[m], p.length * sizeof *x);
     void *scratch = guarded(7, qsdk_linear_binary_scratch(&layer, p.rows));
     qsdk_linear_binary_run(&layer, x, p.rows, y, scratch, 1 + (int)draw(2));
-    for (size_t m = 0; m < p.rows; m++) {
-        int right = 1;
-        for (size_t n = 0; n < p.outputs; n++) {
-            const float found = y[m * p.outputs + n], expected = p.y[m][n];
-            right &= found == expected || (isnan(found) && isnan(expected));
-        }
-        expect(right, name, trial, 100 * p.parts + 10 * p.planes + p.bits, (long)p.length);
-    }
+    compare(y, name, trial);
+    if (!p.bits)
+        return;
+    layer.coded = 1;
+    memset(y, 0x55, p.rows * p.outputs * sizeof *y);
+    scratch = guarded(7, qsdk_linear_binary_scratch(&layer, p.rows));
+    qsdk_linear_binary_run(&layer, records(words), p.rows, y, scratch, 1 + (int)draw(2));
+    compare(y, name, trial);
 }
 
 int main(void)
