@@ -71,6 +71,14 @@ void qsdk_linear_binary_run(const void *layer, const void *x, size_t rows, void 
 /* [/cffi] */
 
 enum { QSDK_BINARY_BITS = 4 }; /* of the input */
+enum { QSDK_BINARY_TILE_ROWS = 16, QSDK_BINARY_TILE = 1024, QSDK_BINARY_TILES = 4 };
+
+/* A row of input in scratch: this, then what the set reads, then words where that is not them. */
+struct qsdk_binary_row {
+    float beta[QSDK_BINARY_BITS];
+    int finite;
+    char pad[64 - sizeof(float) * QSDK_BINARY_BITS - sizeof(int)];
+};
 
 /* What a set brings along. Layout of weights: [block][plane][chunk][part][row of the block], where a
  * chunk is `lane_bytes` bytes of a row's bits: 8, or 1. A set of 1-byte lanes is handed tables for
@@ -79,7 +87,13 @@ enum { QSDK_BINARY_BITS = 4 }; /* of the input */
  *
  * coder     of the input
  * rows      blocks first .. first + count of a layer for one row of binary input
- * float_rows  the same for floats, of which it gets tables */
+ * float_rows  the same for floats, of which it gets tables
+ *
+ * Sets with tiles of 16 rows of input, of binary input only, else NULL:
+ * signs     words of one row of input as bytes -1 and 1, 0 behind the last place: 64 places to every
+ *           tile of [word][bits][16 rows][64], from the row's place in the first on
+ * tiles     blocks first .. first + count for so many times 16 rows, QSDK_BINARY_TILES at most.
+ *           rows lie `apart` bytes; y: that of the first. Rows not finite get any result. */
 struct qsdk_linear_binary_set {
     const char *name;
     int lane_bytes, interleaved, block_rows;
@@ -89,10 +103,17 @@ struct qsdk_linear_binary_set {
                  const float *beta, float *y);
     void (*float_rows)(const qsdk_linear_binary *layer, size_t first, size_t count,
                        const float *tables, float *y);
+    void (*signs)(const uint64_t *words, int bits, size_t length, int8_t *tiles);
+    void (*tiles)(const qsdk_linear_binary *layer, size_t first, size_t count, const int8_t *signs,
+                  const struct qsdk_binary_row *rows, size_t apart, size_t tiles, float *y);
 };
 
 extern const struct qsdk_linear_binary_set qsdk_linear_binary_portable, qsdk_linear_binary_avx2,
     qsdk_linear_binary_avx512bw, qsdk_linear_binary_avx512vpopcntdq, qsdk_linear_binary_neon;
+#if defined(__x86_64__) && defined(__GNUC__) && (__GNUC__ >= 11 || defined(__clang__))
+#define QSDK_LINEAR_BINARY_AMX /* compilers that know it */
+extern const struct qsdk_linear_binary_set qsdk_linear_binary_amx;
+#endif
 
 /* Shared by the sets, in portable C. */
 

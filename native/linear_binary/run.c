@@ -7,13 +7,6 @@
 
 enum { PANEL = 16, FLOAT_PANEL = 4, CHUNK_BYTES = 1 << 14 };
 
-/* A row of input in scratch: this, then what the set reads, then words where that is not them. */
-struct row {
-    float beta[QSDK_BINARY_BITS];
-    int finite;
-    char pad[64 - sizeof(float) * QSDK_BINARY_BITS - sizeof(int)];
-};
-
 const struct qsdk_linear_binary_set *qsdk_linear_binary_find(const char *set)
 {
     static const struct qsdk_linear_binary_set *const sets[] = {
@@ -22,6 +15,9 @@ const struct qsdk_linear_binary_set *qsdk_linear_binary_find(const char *set)
         &qsdk_linear_binary_avx2,
         &qsdk_linear_binary_avx512bw,
         &qsdk_linear_binary_avx512vpopcntdq,
+#ifdef QSDK_LINEAR_BINARY_AMX
+        &qsdk_linear_binary_amx,
+#endif
 #elif defined(__aarch64__)
         &qsdk_linear_binary_neon,
 #endif
@@ -37,18 +33,33 @@ static size_t row_bytes_portable(const qsdk_linear_binary *layer)
     const size_t words = layer->bits && layer->set->lane_bytes == 1
                              ? (qsdk_binary_words_portable(layer) + 1) * (size_t)layer->bits * 8
                              : 0;
-    return sizeof(struct row) + qsdk_binary_input_bytes_portable(layer) + (words + 63) / 64 * 64;
+    return sizeof(struct qsdk_binary_row) + qsdk_binary_input_bytes_portable(layer) +
+           (words + 63) / 64 * 64;
+}
+
+/* Tiles of so many rows of input: where the set has tiles, they lie behind the rows in scratch. */
+static size_t tiles_portable(const qsdk_linear_binary *layer, size_t rows)
+{
+    return layer->bits && layer->set->tiles ? rows / QSDK_BINARY_TILE_ROWS : 0;
+}
+
+static size_t tile_bytes_portable(const qsdk_linear_binary *layer)
+{
+    return qsdk_binary_words_portable(layer) * (size_t)layer->bits * QSDK_BINARY_TILE;
 }
 
 static size_t panel_portable(const qsdk_linear_binary *layer)
 {
+    if (layer->bits && layer->set->tiles)
+        return QSDK_BINARY_TILES * QSDK_BINARY_TILE_ROWS;
     return layer->bits ? PANEL : FLOAT_PANEL;
 }
 
 size_t qsdk_linear_binary_scratch(const qsdk_linear_binary *layer, size_t rows)
 {
-    const size_t panel = panel_portable(layer);
-    return (rows < panel ? rows : panel) * row_bytes_portable(layer);
+    const size_t panel = panel_portable(layer), here = rows < panel ? rows : panel;
+    return here * row_bytes_portable(layer) +
+           tiles_portable(layer, here) * tile_bytes_portable(layer);
 }
 
 /* Bias, clip, and NaN for rows that are not finite, on outputs first .. last of one row. */
@@ -75,11 +86,15 @@ static void chunk_portable(const qsdk_linear_binary *layer, size_t first, size_t
 {
     const size_t block = qsdk_binary_block_portable(layer), end = (first + count) * block;
     const size_t last = end < layer->rows ? end : layer->rows;
+    const size_t tiles = tiles_portable(layer, rows), bytes = row_bytes_portable(layer);
+    if (tiles)
+        layer->set->tiles(layer, first, count, (const int8_t *)scratch + rows * bytes,
+                          (const struct qsdk_binary_row *)scratch, bytes, tiles, y);
     for (size_t m = 0; m < rows; m++, y += layer->rows) {
-        const struct row *row = (const struct row *)(scratch + m * row_bytes_portable(layer));
-        if (row->finite && layer->bits)
+        const struct qsdk_binary_row *row = (const struct qsdk_binary_row *)(scratch + m * bytes);
+        if (row->finite && layer->bits && m >= tiles * QSDK_BINARY_TILE_ROWS)
             layer->set->rows(layer, first, count, row + 1, row->beta, y);
-        else if (row->finite)
+        else if (row->finite && !layer->bits)
             layer->set->float_rows(layer, first, count, (const float *)(row + 1), y);
         finish_portable(layer, row->finite, first * block, last, y);
     }
@@ -91,29 +106,37 @@ static size_t input_bytes_portable(const qsdk_linear_binary *layer)
     return layer->coded ? qsdk_binary_record_bytes_portable(layer) : layer->length * sizeof(float);
 }
 
-static void code_portable(const qsdk_linear_binary *layer, const char *x, struct row *row)
+/* Row m of the panel into scratch, and into its tile if it has one. */
+static void input_portable(const qsdk_linear_binary *layer, const char *x, size_t m, char *scratch,
+                           size_t rows)
 {
+    const size_t bytes = row_bytes_portable(layer), tall = QSDK_BINARY_TILE_ROWS;
+    struct qsdk_binary_row *row = (struct qsdk_binary_row *)(scratch + m * bytes);
     char *input = (char *)(row + 1);
     uint64_t *words = (uint64_t *)(input + qsdk_binary_input_bytes_portable(layer));
+    x += m * input_bytes_portable(layer);
     row->finite =
         layer->coded
             ? qsdk_binary_record_portable(layer, x, row->beta, input, words)
             : qsdk_binary_input_portable(layer, (const float *)x, row->beta, input, words);
+    if (row->finite && m / tall < tiles_portable(layer, rows)) {
+        char *tile = scratch + rows * bytes + m / tall * tile_bytes_portable(layer);
+        layer->set->signs((const uint64_t *)input, layer->bits, layer->length,
+                          (int8_t *)tile + m % tall * 64);
+    }
 }
 
 static void panel_run_portable(const qsdk_linear_binary *layer, const char *x, size_t rows,
                                float *y, char *scratch, int threads)
 {
-    const size_t bytes = row_bytes_portable(layer), blocks = qsdk_binary_blocks_portable(layer);
+    const size_t blocks = qsdk_binary_blocks_portable(layer);
     const size_t step = CHUNK_BYTES / (qsdk_binary_block_bytes_portable(layer) + 1) + 1;
     const long chunks = (long)((blocks + step - 1) / step), count = (long)rows;
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
 #pragma omp for schedule(static)
-        for (long m = 0; m < count; m++) {
-            code_portable(layer, x + (size_t)m * input_bytes_portable(layer),
-                          (struct row *)(scratch + (size_t)m * bytes));
-        }
+        for (long m = 0; m < count; m++)
+            input_portable(layer, x, (size_t)m, scratch, rows);
 #pragma omp for schedule(static)
         for (long c = 0; c < chunks; c++) {
             const size_t first = (size_t)c * step, left = blocks - first;

@@ -14,6 +14,7 @@ BW = "avx512bw avx512dq"
 VNNI = f"{BW} avx512vl avx512vnni"
 AMX = f"{VNNI} amx_tile amx_int8"
 POPCOUNT = f"{BW} avx512vpopcntdq"
+TILES = f"{POPCOUNT} amx_tile amx_int8"
 
 
 @qsdk.hookimpl
@@ -32,9 +33,11 @@ def qsdk_kernels() -> list[type[qsdk.Kernel]]:
         on(LinearBinary, "avx2", "x86", 20, "avx2"),
         on(LinearBinary, "avx512bw", "x86", 30, BW),
         on(LinearBinary, "avx512vpopcntdq", "x86", 40, POPCOUNT),
+        on(LinearBinary, "amx", "x86", 50, TILES),
         on(LinearTernary, "avx2", "x86", 20, "avx2"),
         on(LinearTernary, "avx512bw", "x86", 30, BW),
         on(LinearTernary, "avx512vpopcntdq", "x86", 40, POPCOUNT),
+        on(LinearTernary, "amx", "x86", 50, TILES),
         on(ConvInt8, "avx2", "x86", 20, "avx2"),
         on(ConvInt8, "avxvnni", "x86", 25, "avx2 avxvnni"),
         on(ConvInt8, "avx512vnni", "x86", 40, VNNI),

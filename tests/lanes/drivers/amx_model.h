@@ -53,8 +53,8 @@ static inline void model_store(int t, void *base, size_t stride)
 
 static inline void model_zero(int t) { memset(model_tiles[t].at, 0, sizeof model_tiles[t].at); }
 
-/* c[m][n] += sum over k, j of a[m][4 k + j] (unsigned) * b[k][4 n + j] (signed) */
-static inline void model_dpbusd(int c, int a, int b)
+/* c[m][n] += sum over k, j of a[m][4 k + j] (signed where it says) * b[k][4 n + j] (signed) */
+static inline void model_multiply(int c, int a, int b, int a_signed)
 {
     model_demand(model_tiles[a].rows == model_tiles[c].rows, "rows of a and c");
     model_demand(model_tiles[a].bytes == 4 * model_tiles[b].rows, "depth of a and b");
@@ -64,9 +64,11 @@ static inline void model_dpbusd(int c, int a, int b)
             uint32_t sum;
             memcpy(&sum, &model_tiles[c].at[m][4 * n], 4);
             for (int k = 0; k < model_tiles[b].rows; k++)
-                for (int j = 0; j < 4; j++)
-                    sum += (uint32_t)(model_tiles[a].at[m][4 * k + j] *
-                                      (int8_t)model_tiles[b].at[k][4 * n + j]);
+                for (int j = 0; j < 4; j++) {
+                    const uint8_t byte = model_tiles[a].at[m][4 * k + j];
+                    const int left = a_signed ? (int8_t)byte : byte;
+                    sum += (uint32_t)(left * (int8_t)model_tiles[b].at[k][4 * n + j]);
+                }
             memcpy(&model_tiles[c].at[m][4 * n], &sum, 4);
         }
 }
@@ -77,11 +79,13 @@ static inline void model_dpbusd(int c, int a, int b)
 #undef _tile_loadd
 #undef _tile_stored
 #undef _tile_dpbusd
+#undef _tile_dpbssd
 #define _tile_loadconfig(config) model_configure(config)
 #define _tile_release() (void)0
 #define _tile_zero(t) model_zero(t)
 #define _tile_loadd(t, base, stride) model_load(t, base, stride)
 #define _tile_stored(t, base, stride) model_store(t, base, stride)
-#define _tile_dpbusd(c, a, b) model_dpbusd(c, a, b)
+#define _tile_dpbusd(c, a, b) model_multiply(c, a, b, 0)
+#define _tile_dpbssd(c, a, b) model_multiply(c, a, b, 1)
 
 #endif

@@ -6,7 +6,11 @@
 
 #include <float.h>
 
-enum { OUTPUTS = 140, LENGTH = 700, ROWS = 20, PLANES = 4, KINDS = 8 };
+#ifdef QSDK_LINEAR_BINARY_AMX
+#include "linear_binary_amx.h"
+#endif
+
+enum { OUTPUTS = 140, LENGTH = 700, FEW_ROWS = 20, MOST_ROWS = 80, PLANES = 4, KINDS = 8 };
 enum { LONG_TRIALS = 512, TRIALS = 9000 };
 
 struct problem { /* a layer, digit by digit, and what goes into it */
@@ -15,11 +19,11 @@ struct problem { /* a layer, digit by digit, and what goes into it */
     int8_t digit[PLANES][OUTPUTS][LENGTH];
     float alpha[PLANES][OUTPUTS][LENGTH / 64 + 1], bias[OUTPUTS], low, high;
     int has_bias;
-    float x[ROWS][LENGTH], y[ROWS][OUTPUTS];
+    float x[MOST_ROWS][LENGTH], y[MOST_ROWS][OUTPUTS];
 };
 
 static struct problem p;
-static struct coded codes[ROWS];
+static struct coded codes[MOST_ROWS];
 
 /* Oracle. */
 
@@ -117,7 +121,7 @@ static void draw_problem(size_t trial)
 {
     p.length = trial < LONG_TRIALS ? trial : draw(130) + (draw(20) ? 0 : 500);
     p.outputs = draw(30) ? 1 + draw(9) : 1 + draw(OUTPUTS);
-    p.rows = trial < LONG_TRIALS ? 2 : 8 + draw(ROWS - 7);
+    p.rows = trial < LONG_TRIALS ? 2 : draw(40) ? 8 + draw(FEW_ROWS - 7) : 1 + draw(MOST_ROWS);
     p.parts = 1 + (int)draw(2);
     p.planes = 1 + (int)draw(PLANES);
     p.bits = (int)draw(5);
@@ -214,11 +218,11 @@ static char *records(size_t words)
     return to;
 }
 
-static void try_set(const char *name, long trial)
+static void try_set(const struct qsdk_linear_binary_set *set, long trial)
 {
     const size_t words = (p.length + 63) / 64;
     qsdk_linear_binary layer = {
-        .set = qsdk_linear_binary_find(name),
+        .set = set,
         .rows = p.outputs,
         .length = p.length,
         .group_words = p.group / 64,
@@ -248,34 +252,46 @@ static void try_set(const char *name, long trial)
         memcpy(x + m * p.length, p.x[m], p.length * sizeof *x);
     void *scratch = guarded(7, qsdk_linear_binary_scratch(&layer, p.rows));
     qsdk_linear_binary_run(&layer, x, p.rows, y, scratch, 1 + (int)draw(2));
-    compare(y, name, trial);
+    compare(y, set->name, trial);
     if (!p.bits)
         return;
     layer.coded = 1;
     memset(y, 0x55, p.rows * p.outputs * sizeof *y);
     scratch = guarded(7, qsdk_linear_binary_scratch(&layer, p.rows));
     qsdk_linear_binary_run(&layer, records(words), p.rows, y, scratch, 1 + (int)draw(2));
-    compare(y, name, trial);
+    compare(y, set->name, trial);
+}
+
+/* The set of this name, here or in the library. */
+static const struct qsdk_linear_binary_set *find(const char *name)
+{
+#ifdef QSDK_LINEAR_BINARY_AMX
+    if (!strcmp(name, "amx modelled"))
+        return model_set();
+#endif
+    return qsdk_linear_binary_find(name);
 }
 
 int main(void)
 {
     static const struct {
-        const char *name, *needs[3];
+        const char *name, *needs[4];
     } sets[] = {
         {"portable", {NULL}},
         {"avx2", {"avx2"}},
         {"avx512bw", {"avx512bw", "avx512dq"}},
         {"avx512vpopcntdq", {"avx512bw", "avx512dq", "avx512vpopcntdq"}},
+        {"amx", {"avx512bw", "avx512dq", "avx512vpopcntdq", "amx_int8"}},
+        {"amx modelled", {NULL}},
         {"neon", {"neon"}},
     };
     enum { SETS = sizeof sets / sizeof *sets };
     size_t done[SETS] = {0};
     const char *missing[SETS] = {0};
     for (size_t s = 0; s < SETS; s++) {
-        if (!qsdk_linear_binary_find(sets[s].name))
+        if (!find(sets[s].name))
             missing[s] = "not in this build";
-        for (int i = 0; i < 3 && sets[s].needs[i] && !missing[s]; i++)
+        for (int i = 0; i < 4 && sets[s].needs[i] && !missing[s]; i++)
             if (!has_feature(sets[s].needs[i]))
                 missing[s] = sets[s].needs[i];
     }
@@ -285,7 +301,7 @@ int main(void)
         for (size_t s = 0; s < SETS; s++)
             if (!missing[s]) {
                 const size_t before = inputs;
-                try_set(sets[s].name, (long)trial);
+                try_set(find(sets[s].name), (long)trial);
                 done[s] += inputs - before;
             }
     }
