@@ -73,6 +73,16 @@ def test_any_number_of_planes_and_cycles(in_c, planes, bits, cycles):
     np.testing.assert_array_equal(*both(in_c, weight, x, activations=form))
 
 
+@pytest.mark.parametrize("count", [15, 16, 17, 48, 64, 83])
+@pytest.mark.parametrize("bits", [2, 3])
+def test_many_rows_of_input_at_once(in_c, count, bits):
+    weight, x = encoded(in_c, 40, 600, group_size=576), inputs(count, 600)
+    x[count // 2, 5] = np.nan
+    ours, reference = both(in_c, weight, x, activations=f"binary{bits}")
+    assert np.isnan(ours[count // 2]).all()
+    np.testing.assert_array_equal(ours, reference)
+
+
 @pytest.mark.parametrize("activations", [None, "binary3"])
 @pytest.mark.parametrize("scheme", [{"granularity": "per_tensor"}, {"group_size": 64},
                                     {"group_size": 128}, {"group_size": 640}])  # fmt: skip
