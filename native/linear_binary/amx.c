@@ -1,8 +1,8 @@
-/* AMX: digits of the weight and signs of the input as bytes, 16 rows of input by 32 of the weight by
- * 64 places a step, which makes 2 x 2 tiles of two planes of the input: 4 tdpbssd of 16384 products
- * for 4 loads of 1 KB. Limited by these and, with few rows of input, by expanding bits to bytes; the
- * bytes of DEPTH words are 16 KB, so that they stay in L1. Integers are exact, places behind the
- * last are 0 in the input: the tiles give the dot products of linear_binary.h themselves. */
+/* AMX: digits of the weight and signs of the input as bytes, 16 rows of input by 32 of the weight
+ * by 64 places a step, which makes 2 x 2 tiles of two planes of the input: 4 tdpbssd of 16384
+ * products for 4 loads of 1 KB. Limited by these and, with few rows of input, by expanding bits to
+ * bytes; the bytes of DEPTH words are 16 KB, so that they stay in L1. Integers are exact, places
+ * behind the last are 0 in the input: the tiles give the dot products of linear_binary.h. */
 #include "avx512.h"
 
 #ifdef QSDK_LINEAR_BINARY_AMX
@@ -125,6 +125,7 @@ TARGET static void block_amx(const qsdk_linear_binary *layer, size_t block, cons
     const size_t words = qsdk_binary_words_portable(layer), planes = (size_t)layer->planes;
     const size_t groups = qsdk_binary_groups_portable(layer), bits = (size_t)layer->bits;
     const uint64_t *weights = (const uint64_t *)(const void *)layer->weights;
+    const size_t chunk = (size_t)layer->parts * ROWS;
     _Alignas(64) strip_amx dots[STRIPS];
     float part[MOST][ROWS];
     memset(sum, 0, tiles * HIGH * sizeof *sum);
@@ -133,7 +134,7 @@ TARGET static void block_amx(const qsdk_linear_binary *layer, size_t block, cons
         qsdk_binary_group_portable(layer, g, &first, &last);
         memset(part, 0, tiles * HIGH * sizeof *part);
         for (size_t i = 0; i < planes; i++) {
-            const uint64_t *w = weights + (block * planes + i) * words * (size_t)layer->parts * ROWS;
+            const uint64_t *w = weights + (block * planes + i) * words * chunk;
             const float *alpha = layer->alpha + ((block * groups + g) * planes + i) * ROWS;
             dots_amx(layer, w, first, last, signs, tiles * bits, dots);
             for (size_t m = 0; m < tiles * HIGH; m++) {
@@ -174,7 +175,8 @@ static void rows_amx(const qsdk_linear_binary *layer, size_t first, size_t count
 const struct qsdk_linear_binary_set qsdk_linear_binary_amx = {
     .name = "amx",
     .lane_bytes = 8,
-    .interleaved = 1,
+    .lanes = 2,
+    .apart = 8,
     .block_rows = ROWS,
     .float_block_rows = QSDK_BINARY_FLOAT_ROWS_AVX512,
     .coder = &qsdk_sign_codes_avx512bw,

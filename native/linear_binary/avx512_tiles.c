@@ -1,5 +1,5 @@
-/* Bits to bytes of -1, 0 and 1, as amx.c multiplies them. A word of 64 places of 16 rows becomes one
- * tile; a step makes two rows of it, four places each: one shuffle gives all 16 rows their next
+/* Bits to bytes of -1, 0 and 1, as amx.c multiplies them. A word of 64 places of 16 rows becomes
+ * one tile; a step makes two rows of it, four places each: one shuffle gives all 16 rows their next
  * byte of places four times over, which testing for one bit per copy turns into masks. */
 #include "avx512.h"
 

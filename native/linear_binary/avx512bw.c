@@ -1,5 +1,5 @@
-/* For CPUs with AVX-512 that cannot count bits in vectors. One iteration: eight places of 128
- * rows of one plane against each plane of the input, by shuffles in tables as in avx2.c. */
+/* For CPUs with AVX-512 that cannot count bits in vectors. One iteration: 32 places of 128 rows of
+ * one plane against each plane of the input, by shuffles in tables, step by step as in avx2.c. */
 #include "avx512.h"
 
 #if defined(__x86_64__) && defined(__GNUC__)
@@ -9,67 +9,134 @@
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512dq")))
 
 enum { ROWS = 128, BYTES = ROWS / 64, VECTORS = ROWS / 16, AHEAD = 8192 };
-enum { FLUSH = 31, SEGMENT = 7936 }; /* bytes of places that fit 8 and 16 bits of misses */
+enum { STEP = 4, FLUSH = 28, SEGMENT = 7936 }; /* bytes of places; so many fit 8, 16 bits */
 
 TARGET static inline __m512i table_avx512bw(const uint8_t *table)
 {
     return _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)table));
 }
 
-/* Misses of up to FLUSH bytes of places, in bytes. tables: [byte][low, high][part][bits]. */
-TARGET static inline __attribute__((always_inline)) void
-misses_8_avx512bw(const uint8_t *w, int parts, const uint8_t *table, int bits, size_t bytes,
-              __m512i misses[][BYTES])
+/* Adds in the same register: gcc otherwise copies sums in every step. */
+TARGET static inline void add_avx512bw(__m512i *sum, __m512i bytes)
 {
-    const __m512i four = _mm512_set1_epi8(15);
+    *sum = _mm512_add_epi8(*sum, bytes);
+    __asm__("" : "+v"(*sum));
+}
+
+/* Sums of misses of two planes of the input, in bytes modulo 256: of the first, m, and 16 times the
+ * second, n. Shifted by four bits in lanes of 16: n in odd bytes, n + 16 m of the next in even. */
+struct sums_avx512bw {
+    __m512i both[BYTES], shifted[BYTES];
+};
+
+/* Misses of one byte of places, number b of a step, of two planes; `alone`: of one. few: of the
+ * fours before that are not in the sums yet. */
+TARGET static inline __attribute__((always_inline)) void
+byte_avx512bw(__m512i fours[][BYTES][2], int parts, const uint8_t *table, int step, int b,
+              int alone, __m512i *few, struct sums_avx512bw *sums)
+{
     QSDK_UNROLL
-    for (int j = 0; j < bits; j++)
+    for (int high = 0; high < 2; high++, table += step * parts) {
+        const int number = 2 * b + high, last = number % 3 == 2 || number == 2 * STEP - 1;
+        const __m512i first = table_avx512bw(table);
+        const __m512i other = table_avx512bw(table + (parts - 1) * step);
         QSDK_UNROLL
-        for (int h = 0; h < BYTES; h++)
-            misses[j][h] = _mm512_setzero_si512();
-    for (size_t byte = 0; byte < bytes; byte++, w += parts * ROWS, table += 32 * parts * bits) {
-        QSDK_UNROLL
-        for (int part = 0; part < parts; part++) {
-            __m512i low[BYTES], high[BYTES];
-            QSDK_UNROLL
-            for (int h = 0; h < BYTES; h++)
-                _mm_prefetch((const char *)w + AHEAD + part * ROWS + 64 * h, _MM_HINT_T0);
-            QSDK_UNROLL
-            for (int h = 0; h < BYTES; h++) {
-                const uint8_t *at = w + part * ROWS + 64 * h;
-                const __m512i v = _mm512_loadu_si512(at);
-                low[h] = _mm512_and_si512(v, four);
-                high[h] = _mm512_and_si512(_mm512_srli_epi16(v, 4), four);
-            }
-            QSDK_UNROLL
-            for (int j = 0; j < bits; j++) {
-                const __m512i a = table_avx512bw(table + 16 * (part * bits + j));
-                const __m512i b = table_avx512bw(table + 16 * ((parts + part) * bits + j));
-                QSDK_UNROLL
-                for (int h = 0; h < BYTES; h++) {
-                    const __m512i both = _mm512_add_epi8(_mm512_shuffle_epi8(a, low[h]),
-                                                         _mm512_shuffle_epi8(b, high[h]));
-                    misses[j][h] = _mm512_add_epi8(misses[j][h], both);
-                }
-            }
+        for (int h = 0; h < BYTES; h++) {
+            __m512i misses = _mm512_shuffle_epi8(first, fours[0][h][high]);
+            if (parts == 2)
+                misses = _mm512_add_epi8(misses, _mm512_shuffle_epi8(other, fours[1][h][high]));
+            if (number % 3)
+                misses = _mm512_add_epi8(misses, few[h]);
+            few[h] = misses;
+            if (last)
+                add_avx512bw(&sums->both[h], misses);
+            if (last && !alone)
+                add_avx512bw(&sums->shifted[h], _mm512_srli_epi16(misses, 4));
         }
     }
 }
 
-/* Adds bytes, as integers of 16 bits, to two vectors; then 16 as 32 to two more. */
-TARGET static inline void widen_8_avx512bw(__m512i bytes, __m512i *sum)
+/* STEP bytes of places of two vectors of rows against all planes of the input. */
+TARGET static inline __attribute__((always_inline)) void
+step_avx512bw(const uint8_t *w, int parts, const uint8_t *table, int bits,
+              struct sums_avx512bw *sums)
 {
-    const __m256i low = _mm512_castsi512_si256(bytes), high = _mm512_extracti64x4_epi64(bytes, 1);
-    sum[0] = _mm512_add_epi16(sum[0], _mm512_cvtepu8_epi16(low));
-    sum[1] = _mm512_add_epi16(sum[1], _mm512_cvtepu8_epi16(high));
+    const __m512i four = _mm512_set1_epi8(15);
+    const int pairs = (bits + 1) / 2;
+    __m512i few[QSDK_BINARY_BITS / 2][BYTES], fours[2][BYTES][2];
+    QSDK_UNROLL
+    for (int b = 0; b < STEP; b++, table += 32 * parts * pairs) {
+        QSDK_UNROLL
+        for (int part = 0; part < parts; part++, w += ROWS) {
+            QSDK_UNROLL
+            for (int h = 0; h < BYTES; h++) {
+                _mm_prefetch((const char *)w + AHEAD + 64 * h, _MM_HINT_T0);
+                const __m512i v = _mm512_loadu_si512(w + 64 * h);
+                fours[part][h][0] = _mm512_and_si512(v, four);
+                fours[part][h][1] = _mm512_and_si512(_mm512_srli_epi16(v, 4), four);
+            }
+        }
+        QSDK_UNROLL
+        for (int pair = 0; pair < pairs; pair++)
+            byte_avx512bw(fours, parts, table + 16 * pair, 16 * pairs, b, 2 * pair + 1 == bits,
+                      few[pair], sums + pair);
+    }
 }
 
-TARGET static inline void widen_16_avx512bw(__m512i numbers, __m512i *sum)
+/* a - 16 b, modulo 256, in lanes of 16 bits. */
+TARGET static inline __m512i less_avx512bw(__m512i a, __m512i b)
 {
-    const __m256i low = _mm512_castsi512_si256(numbers);
-    const __m256i high = _mm512_extracti64x4_epi64(numbers, 1);
-    sum[0] = _mm512_add_epi32(sum[0], _mm512_cvtepu16_epi32(low));
-    sum[1] = _mm512_add_epi32(sum[1], _mm512_cvtepu16_epi32(high));
+    return _mm512_and_si512(_mm512_sub_epi16(a, _mm512_slli_epi16(b, 4)), _mm512_set1_epi16(255));
+}
+
+/* Adds the misses of vector h of rows to those of even and of odd bytes, in lanes of 16 bits. */
+TARGET static inline __attribute__((always_inline)) void
+widen_8_avx512bw(const struct sums_avx512bw *sums, int h, int alone, __m512i misses[][2 * BYTES])
+{
+    const __m512i both = sums->both[h], shifted = sums->shifted[h], none = _mm512_setzero_si512();
+    const __m512i odd_second = alone ? none : _mm512_srli_epi16(shifted, 8);
+    const __m512i odd_first = less_avx512bw(_mm512_srli_epi16(both, 8), odd_second);
+    const __m512i even_second = alone ? none : less_avx512bw(shifted, odd_first);
+    misses[0][2 * h] = _mm512_add_epi16(misses[0][2 * h], less_avx512bw(both, even_second));
+    misses[0][2 * h + 1] = _mm512_add_epi16(misses[0][2 * h + 1], odd_first);
+    if (!alone) {
+        misses[1][2 * h] = _mm512_add_epi16(misses[1][2 * h], even_second);
+        misses[1][2 * h + 1] = _mm512_add_epi16(misses[1][2 * h + 1], odd_second);
+    }
+}
+
+/* Adds misses of up to FLUSH bytes of places. tables: [byte][low, high][part][pair]. */
+TARGET static inline __attribute__((always_inline)) void
+misses_8_avx512bw(const uint8_t *w, int parts, const uint8_t *table, int bits, size_t bytes,
+              __m512i misses[][2 * BYTES])
+{
+    const int pairs = (bits + 1) / 2;
+    const size_t chunk = (size_t)parts * ROWS, tables = (size_t)(32 * parts * pairs);
+    struct sums_avx512bw sums[QSDK_BINARY_BITS / 2];
+    QSDK_UNROLL
+    for (int pair = 0; pair < pairs; pair++)
+        QSDK_UNROLL
+        for (int h = 0; h < BYTES; h++)
+            sums[pair].both[h] = sums[pair].shifted[h] = _mm512_setzero_si512();
+    for (size_t byte = 0; byte < bytes; byte += STEP)
+        step_avx512bw(w + byte * chunk, parts, table + byte * tables, bits, sums);
+    QSDK_UNROLL
+    for (int pair = 0; pair < pairs; pair++)
+        QSDK_UNROLL
+        for (int h = 0; h < BYTES; h++)
+            widen_8_avx512bw(sums + pair, h, 2 * pair + 1 == bits, misses + 2 * pair);
+}
+
+/* Adds those of even and of odd bytes to misses of 4 x 16 rows, which `lanes` and `apart` of the
+ * layout put in order. */
+TARGET static inline void widen_16_avx512bw(const __m512i *numbers, __m512i *sum)
+{
+    const __m512i low = _mm512_set1_epi32(0xffff);
+    QSDK_UNROLL
+    for (int odd = 0; odd < 2; odd++) {
+        sum[odd] = _mm512_add_epi32(sum[odd], _mm512_and_si512(numbers[odd], low));
+        sum[odd + 2] = _mm512_add_epi32(sum[odd + 2], _mm512_srli_epi32(numbers[odd], 16));
+    }
 }
 
 /* Misses of one plane of the weight as integers of 32 bits. */
@@ -77,28 +144,22 @@ TARGET static inline __attribute__((always_inline)) void
 misses_avx512bw(const uint8_t *w, int parts, const uint8_t *table, int bits, size_t bytes,
             __m512i misses[][VECTORS])
 {
-    const size_t step = (size_t)parts;
+    const size_t chunk = (size_t)parts * ROWS, tables = (size_t)((bits + 1) / 2 * 32 * parts);
     for (int j = 0; j < bits; j++)
         for (int s = 0; s < VECTORS; s++)
             misses[j][s] = _mm512_setzero_si512();
     for (size_t segment = 0; segment < bytes; segment += SEGMENT) {
         const size_t end = bytes - segment < SEGMENT ? bytes : segment + SEGMENT;
-        __m512i sum[QSDK_BINARY_BITS][2 * BYTES], few[QSDK_BINARY_BITS][BYTES];
+        __m512i sum[QSDK_BINARY_BITS][2 * BYTES];
         for (int j = 0; j < bits; j++)
             for (int h = 0; h < 2 * BYTES; h++)
                 sum[j][h] = _mm512_setzero_si512();
-        for (size_t byte = segment; byte < end; byte += FLUSH) {
-            const size_t here = end - byte < FLUSH ? end - byte : FLUSH;
-            misses_8_avx512bw(w + byte * step * ROWS, parts,
-                              table + byte * step * (size_t)(32 * bits), bits, here, few);
-            QSDK_UNROLL
-            for (int j = 0; j < bits; j++)
-                for (int h = 0; h < BYTES; h++)
-                    widen_8_avx512bw(few[j][h], sum[j] + 2 * h);
-        }
+        for (size_t byte = segment; byte < end; byte += FLUSH)
+            misses_8_avx512bw(w + byte * chunk, parts, table + byte * tables, bits,
+                          end - byte < FLUSH ? end - byte : FLUSH, sum);
         for (int j = 0; j < bits; j++)
-            for (int h = 0; h < 2 * BYTES; h++)
-                widen_16_avx512bw(sum[j][h], misses[j] + 2 * h);
+            for (int h = 0; h < BYTES; h++)
+                widen_16_avx512bw(sum[j] + 2 * h, misses[j] + 4 * h);
     }
 }
 
@@ -108,7 +169,7 @@ block_avx512bw(const qsdk_linear_binary *layer, size_t block, int parts, int bit
 {
     const size_t bytes = qsdk_binary_words_portable(layer) * 8;
     const size_t groups = qsdk_binary_groups_portable(layer), planes = (size_t)layer->planes;
-    const size_t chunk = (size_t)parts * ROWS, table = (size_t)(32 * parts * bits);
+    const size_t chunk = (size_t)parts * ROWS, table = (size_t)((bits + 1) / 2 * 32 * parts);
     __m512i misses[QSDK_BINARY_BITS][VECTORS];
     __m512 sum[VECTORS], part[VECTORS];
     for (int s = 0; s < VECTORS; s++)
@@ -150,10 +211,11 @@ blocks_avx512bw(const qsdk_linear_binary *layer, size_t first, size_t count, int
                 const uint8_t *tables, const float *beta, float *y)
 {
     for (size_t block = first; block < first + count; block++) {
-        const size_t row = block * ROWS, here = layer->rows - row < ROWS ? layer->rows - row : ROWS;
+        const size_t row = block * ROWS, left = layer->rows - row;
         float out[ROWS];
-        block_avx512bw(layer, block, parts, bits, tables, beta, out);
-        memcpy(y + row, out, here * sizeof *out);
+        block_avx512bw(layer, block, parts, bits, tables, beta, left < ROWS ? out : y + row);
+        if (left < ROWS)
+            memcpy(y + row, out, left * sizeof *out);
     }
 }
 
@@ -180,6 +242,8 @@ TARGET static void rows_avx512bw(const qsdk_linear_binary *layer, size_t first, 
 const struct qsdk_linear_binary_set qsdk_linear_binary_avx512bw = {
     .name = "avx512bw",
     .lane_bytes = 1,
+    .lanes = 16,
+    .apart = 4,
     .block_rows = ROWS,
     .float_block_rows = QSDK_BINARY_FLOAT_ROWS_AVX512,
     .coder = &qsdk_sign_codes_avx512bw,

@@ -139,7 +139,8 @@ TARGET static void rows_avx512vpopcntdq(const qsdk_linear_binary *layer, size_t 
 const struct qsdk_linear_binary_set qsdk_linear_binary_avx512vpopcntdq = {
     .name = "avx512vpopcntdq",
     .lane_bytes = 8,
-    .interleaved = 1,
+    .lanes = 2,
+    .apart = 8,
     .block_rows = ROWS,
     .float_block_rows = QSDK_BINARY_FLOAT_ROWS_AVX512,
     .coder = &qsdk_sign_codes_avx512bw,

@@ -3,29 +3,38 @@
 
 #include <string.h>
 
-/* For every byte of places, its low four then its high, and every plane of the input: how many of
- * these places a digit of the weight misses, for each of the 16 weights that four bits can be.
- * Ternary: for the +1 among the digits, then for the -1. */
-static void tables_portable(const qsdk_linear_binary *layer, const uint64_t *words, uint8_t *table)
+/* misses[part][x][w], bytes: how many of four places of the input, bits x, the digits of four bits
+ * w miss. Ternary: those digits that are +1, then those that are -1. */
+static void misses_portable(int parts, uint64_t misses[][16][2])
 {
     static const uint8_t ones[16] = {0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4};
-    uint8_t misses[3][16][16]; /* digits of 1 bit; +1 of ternary ones, -1 of them */
-    for (int x = 0; x < 16; x++)
-        for (int w = 0; w < 16; w++) {
-            misses[0][x][w] = ones[x ^ w];
-            misses[1][x][w] = ones[w & ~x];
-            misses[2][x][w] = ones[w & x];
+    for (int part = 0; part < parts; part++)
+        for (int x = 0; x < 16; x++) {
+            uint8_t of[16];
+            for (int w = 0; w < 16; w++)
+                of[w] = ones[parts == 1 ? w ^ x : part == 0 ? w & ~x : w & x];
+            memcpy(misses[part][x], of, sizeof of);
         }
+}
+
+/* For every byte of places, its low four then its high, each part, and every two planes of the
+ * input: the misses of the first and, if there is one, 16 times those of the second. */
+static void tables_portable(const qsdk_linear_binary *layer, const uint64_t *words, uint8_t *table)
+{
     const size_t count = qsdk_binary_words_portable(layer);
     const int bits = layer->bits, parts = layer->parts;
-    for (size_t word = 0; word < count; word++)
+    uint64_t misses[2][16][2];
+    misses_portable(parts, misses);
+    for (size_t word = 0; word < count; word++, words += bits)
         for (int place = 0; place < 64; place += 4)
             for (int part = 0; part < parts; part++)
-                for (int j = 0; j < bits; j++, table += 16)
-                    memcpy(table,
-                           misses[parts == 1 ? 0 : 1 + part]
-                                 [words[word * (size_t)bits + (size_t)j] >> place & 15],
-                           16);
+                for (int j = 0; j < bits; j += 2, table += 16) {
+                    uint64_t both[2];
+                    memcpy(both, misses[part][words[j] >> place & 15], sizeof both);
+                    for (int half = 0; half < 2 && j + 1 < bits; half++)
+                        both[half] += misses[part][words[j + 1] >> place & 15][half] << 4;
+                    memcpy(table, both, sizeof both);
+                }
 }
 
 /* All sums of four elements: with signs, or (ternary) of those chosen. */
@@ -61,7 +70,7 @@ size_t qsdk_binary_input_bytes_portable(const qsdk_linear_binary *layer)
     if (layer->bits == 0)
         bytes = fours * 16 * sizeof(float);
     else if (layer->set->lane_bytes == 1)
-        bytes = fours * 16 * (size_t)(layer->bits * layer->parts);
+        bytes = fours * 16 * (size_t)((layer->bits + 1) / 2 * layer->parts);
     return (bytes + 63) / 64 * 64;
 }
 

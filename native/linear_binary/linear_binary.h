@@ -82,8 +82,8 @@ struct qsdk_binary_row {
 
 /* What a set brings along. Layout of weights: [block][plane][chunk][part][row of the block], where a
  * chunk is `lane_bytes` bytes of a row's bits: 8, or 1. A set of 1-byte lanes is handed tables for
- * the input, others its words. With `interleaved`, every sixteen rows lie
- * in the order 0, 2, .. 14, 1, 3, .. 15.
+ * the input, others its words. Of every `lanes` * `apart` rows, row r lies at
+ * r % lanes * apart + r / lanes.
  *
  * coder     of the input
  * rows      blocks first .. first + count of a layer for one row of binary input
@@ -96,7 +96,7 @@ struct qsdk_binary_row {
  *           rows lie `apart` bytes; y: that of the first. Rows not finite get any result. */
 struct qsdk_linear_binary_set {
     const char *name;
-    int lane_bytes, interleaved, block_rows;
+    int lane_bytes, lanes, apart, block_rows;
     int float_block_rows; /* floats: lanes of 1 byte */
     const struct qsdk_sign_codes *coder;
     void (*rows)(const qsdk_linear_binary *layer, size_t first, size_t count, const void *input,

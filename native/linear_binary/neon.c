@@ -124,6 +124,8 @@ static void rows_neon(const qsdk_linear_binary *layer, size_t first, size_t coun
 const struct qsdk_linear_binary_set qsdk_linear_binary_neon = {
     .name = "neon",
     .lane_bytes = 8,
+    .lanes = 1,
+    .apart = 1,
     .block_rows = ROWS,
     .float_block_rows = ROWS,
     .coder = &qsdk_sign_codes_neon,

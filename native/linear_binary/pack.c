@@ -34,7 +34,9 @@ size_t qsdk_linear_binary_packed(const qsdk_linear_binary *layer)
 static size_t place_portable(const qsdk_linear_binary *layer, size_t row)
 {
     const size_t r = row % qsdk_binary_block_portable(layer);
-    return layer->bits && layer->set->interleaved ? r / 16 * 16 + r % 2 * 8 + r % 16 / 2 : r;
+    const size_t lanes = (size_t)layer->set->lanes, apart = (size_t)layer->set->apart;
+    const size_t many = lanes * apart, of = r % many;
+    return layer->bits ? r - of + of % lanes * apart + of / lanes : r;
 }
 
 void qsdk_linear_binary_pack(const qsdk_linear_binary *layer, const uint64_t *words,

@@ -131,6 +131,8 @@ void qsdk_binary_float_rows_portable(const qsdk_linear_binary *layer, size_t fir
 const struct qsdk_linear_binary_set qsdk_linear_binary_portable = {
     .name = "portable",
     .lane_bytes = 8,
+    .lanes = 1,
+    .apart = 1,
     .block_rows = ROWS,
     .float_block_rows = ROWS,
     .coder = &qsdk_sign_codes_portable,

@@ -65,8 +65,8 @@ static float model_row(const qsdk_linear_binary *layer, size_t n, const uint64_t
     for (size_t g = 0; g < groups; g++) {
         float part = 0;
         for (size_t i = 0; i < planes; i++) {
-            const size_t plane = n / ROWS * planes + i;
-            const uint64_t *w = (const uint64_t *)(const void *)layer->weights + plane * words * chunk;
+            const uint64_t *weights = (const uint64_t *)(const void *)layer->weights;
+            const uint64_t *w = weights + (n / ROWS * planes + i) * words * chunk;
             float t = 0;
             for (size_t j = 0; j < bits; j++) {
                 int dot = 0;
