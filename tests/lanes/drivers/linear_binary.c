@@ -11,7 +11,7 @@
 #endif
 
 enum { OUTPUTS = 140, LENGTH = 700, FEW_ROWS = 20, MOST_ROWS = 80, PLANES = 4, KINDS = 8 };
-enum { LONG_TRIALS = 512, TRIALS = 9000 };
+enum { LONG_TRIALS = 512, TRIALS = 4500 };
 
 struct problem { /* a layer, digit by digit, and what goes into it */
     int parts, planes, bits, cycles;

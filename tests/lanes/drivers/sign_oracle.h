@@ -9,11 +9,11 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { LONGEST = 70000, MOST = 8 };
+enum { LONGEST = 70000, MOST_PLANES = 8 };
 
 struct coded {
-    float alpha[MOST];
-    int8_t sign[MOST][LONGEST];
+    float alpha[MOST_PLANES];
+    int8_t sign[MOST_PLANES][LONGEST];
     int finite;
 };
 
@@ -78,9 +78,9 @@ static int upwards(const void *a, const void *b)
 }
 
 /* Elimination as stated; how many planes depend on others. */
-static int eliminate(double g[][MOST], double *d, double *found)
+static int eliminate(double g[][MOST_PLANES], double *d, double *found)
 {
-    int depends[MOST] = {0}, many = 0;
+    int depends[MOST_PLANES] = {0}, many = 0;
     for (int j = 0; j < oracle.planes; j++) {
         if (g[j][j] < 0.0009765625) {
             depends[j] = 1;
@@ -107,7 +107,7 @@ static int eliminate(double g[][MOST], double *d, double *found)
 static int least_squares(double *found)
 {
     static float begin[LONGEST], from[LONGEST], beyond[LONGEST];
-    double g[MOST][MOST] = {{0}}, d[MOST] = {0};
+    double g[MOST_PLANES][MOST_PLANES] = {{0}}, d[MOST_PLANES] = {0};
     size_t count = 0;
     memcpy(begin, oracle.low, oracle.n * sizeof *begin);
     qsort(begin, oracle.n, sizeof *begin, upwards);
@@ -135,7 +135,7 @@ static int least_squares(double *found)
 
 static void fit(void)
 {
-    double found[MOST];
+    double found[MOST_PLANES];
     least_squares(found);
     for (int i = 0; i < oracle.planes; i++)
         oracle.to->alpha[i] = (float)found[i];
@@ -145,7 +145,7 @@ static void fit(void)
 static void normalise(void)
 {
     static struct coded given;
-    int taken[MOST] = {0};
+    int taken[MOST_PLANES] = {0};
     given = *oracle.to;
     for (int place = 0; place < oracle.planes; place++) {
         int best = -1;
@@ -164,7 +164,7 @@ static void assign_nearest(void)
 {
     const int planes = oracle.planes, count = 1 << (planes - 1);
     float sum[128], level[128];
-    int signs[128][MOST], order[128], taken[128] = {0};
+    int signs[128][MOST_PLANES], order[128], taken[128] = {0};
     normalise();
     for (int m = 0; m < count; m++) {
         sum[m] = oracle.to->alpha[0];
@@ -267,7 +267,7 @@ static void started(const qsdk_sign_how *how)
 
 static void oracle_code(const float *x, size_t n, const qsdk_sign_how *how, struct coded *to)
 {
-    double found[MOST];
+    double found[MOST_PLANES];
     oracle.n = n;
     oracle.to = to;
     for (size_t k = 0; k < n; k++)
