@@ -111,7 +111,7 @@ class Observer(abc.ABC):
     def _checked_state(
         self, arrays: Mapping[str, NDArray[Any]], **expected: tuple[type[Any], tuple[int, ...]]
     ) -> dict[str, NDArray[Any]]:
-        """For :meth:`load_state`: copies of the arrays, which must be those ``expected``.
+        """For :meth:`load_state`: copies of the arrays, which must be those ``expected``, and no NaN.
 
         expected : name -> (dtype, shape behind the first axis, that of the channels)
         """
@@ -128,6 +128,8 @@ class Observer(abc.ABC):
                     f"{name!r} of the state is {array.dtype} {array.shape}; for this {self.name} "
                     f"it must be {np.dtype(dtype)} {shape}"
                 )
+            if array.dtype.kind == "f" and np.isnan(array).any():
+                raise DataError(f"{name!r} of the state holds NaN; no observer gives that")
         return {name: np.array(array) for name, array in arrays.items()}
 
     def params(self, scheme: Scheme) -> tuple[NDArray[np.float32], NDArray[np.int32]]:

@@ -78,13 +78,14 @@ def _encoded_benches(
     kernel: Kernel, makes: Sequence[tuple[str, Make]]
 ) -> Iterator[tuple[Bench, str, frozenset[str]]]:
     """Each form with some of the weights, others for the next form."""
+    samples = 1 if kernel.encoding == ANY else SAMPLES
+    step = max(len(makes) // samples, 1)
     for turn, (given, gives) in enumerate(_forms(kernel)):
-        found = [(label, _bench(kernel, [make], given, gives)) for label, make in makes]
-        taken = [(label, bench) for label, bench in found if bench]
-        samples = 1 if kernel.encoding == ANY else SAMPLES
-        step = max(-(-len(taken) // samples), 1)
-        for label, bench in taken[turn % step :: step]:
-            words = frozenset({f"{given} activations", f"{gives} output"})
+        words = frozenset({f"{given} activations", f"{gives} output"})
+        order = [make for i in range(step) for make in makes[(turn + i) % step :: step]]
+        found = ((label, _bench(kernel, [make], given, gives)) for label, make in order)
+        taken = ((label, bench) for label, bench in found if bench)
+        for label, bench in itertools.islice(taken, samples):
             yield bench, f"{label}-{given}-{gives}", words
 
 
