@@ -34,7 +34,7 @@ KINDS: dict[str, type[Any]] = {
 }
 
 
-@attrs.frozen(order=True)
+@attrs.frozen
 class Entry:
     """A registered thing: what ``registry.get`` finds."""
 
@@ -43,7 +43,7 @@ class Entry:
     distribution: str
     version: str
     plugin: str
-    target: type[Any] = attrs.field(order=False, repr=False)
+    target: type[Any] = attrs.field(repr=False)
 
     @property
     def full_name(self) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import operator
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -17,6 +18,7 @@ from qsdk.scheme import SCHEME_WORDS, Scheme
 
 # Names that people ask for and that come with something not installed here.
 KNOWN_ELSEWHERE: dict[str, str] = {}
+BY_NAME = operator.attrgetter("kind", "name", "distribution", "version", "plugin")
 ORIGIN = re.compile(r"[A-Za-z0-9][\w.-]{0,63} [0-9][\w.+!]{0,31}", re.ASCII)  # name and version
 
 
@@ -65,7 +67,7 @@ class Registry:
             for plugin in owners:
                 if plugin.health in ("broken", "disabled"):
                     raise plugin.failure()
-            found = [e for e in self.entries() if _fits(e, distribution, kind, short)]
+            found = _once(e for e in self._all() if _fits(e, distribution, kind, short))
         if not found:
             raise UnknownNameError(self._unknown(kind, short, name))
         return _only(found, short)
@@ -92,9 +94,7 @@ class Registry:
         """All that loads, sorted by kind and name; broken plugins are in ``plugins``."""
         if kind is not None and kind not in KINDS:
             raise UnknownNameError(f"no kind {kind!r}{did_you_mean(kind, KINDS)}")
-        for plugin in self.plugins:
-            self._load(plugin)
-        return _once(e for p in self.plugins for e in p.entries if kind in (None, e.kind))
+        return _once(entry for entry in self._all() if kind in (None, entry.kind))
 
     def conflicts(self) -> dict[tuple[str, str], list[Entry]]:
         """(kind, name) that more than one distribution claims, with the claims."""
@@ -102,6 +102,11 @@ class Registry:
         for entry in self.entries():
             claims.setdefault((entry.kind, entry.name), []).append(entry)
         return {key: found for key, found in claims.items() if len(found) > 1}
+
+    def _all(self) -> Iterator[Entry]:
+        for plugin in self.plugins:
+            self._load(plugin)
+            yield from plugin.entries
 
     def _load(self, plugin: Plugin) -> None:
         load(plugin, self._manager)
@@ -146,7 +151,7 @@ def _once(entries: Iterable[Entry]) -> list[Entry]:
     chosen: dict[tuple[str, str, type[Any]], Entry] = {}
     for entry in sorted(entries, key=lambda e: e.plugin != e.name):  # that of its own name first
         chosen.setdefault((entry.kind, entry.distribution, entry.target), entry)
-    return sorted(chosen.values())
+    return sorted(chosen.values(), key=BY_NAME)
 
 
 def _fits(entry: Entry, distribution: str | None, kind: str | None, short: str) -> bool:

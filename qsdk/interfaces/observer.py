@@ -111,7 +111,7 @@ class Observer(abc.ABC):
     def _checked_state(
         self, arrays: Mapping[str, NDArray[Any]], **expected: tuple[type[Any], tuple[int, ...]]
     ) -> dict[str, NDArray[Any]]:
-        """For :meth:`load_state`: copies of the arrays, which must be those ``expected``, and no NaN.
+        """For :meth:`load_state`: copies of the arrays, those ``expected`` and without NaN.
 
         expected : name -> (dtype, shape behind the first axis, that of the channels)
         """

@@ -1,12 +1,13 @@
 """One step of an LSTM at batch 1, everything included, against float cells.
 
     python tests/bench/recurrent.py [--hidden 1024] [--bits 2 3] [--outputs 42000] [--rounds 30]
-                                    [--threads 1] [--kernel NAME] [--json]
+                                    [--threads 1] [--kernel NAME] [--json] [--plot FILE.svg]
 
 Weights and activations have as many bits. Beside ``layer.step``: a sequence of 32 per step; the
 same cell with float32 products of numpy's BLAS and of MKL, gates in numpy; onnxruntime's LSTM node
 on one step and, per step, on 32. Then the output layer alone. The best of interleaved rounds, and
-how many times as long as the step of 2 bits the others take. Parts say where its time goes.
+how many times as long as the step of 2 bits the others take. Parts say where its time goes. The
+plot has, for each width, how many times as fast as the float cells a step and the output are.
 """
 
 from __future__ import annotations
@@ -180,6 +181,27 @@ def output_layer(hidden: int, outputs: int, bits: list[int], options: Any) -> di
     return lines
 
 
+def plot(figures: dict[str, float], widths: list[int], file: str) -> None:
+    """How many times faster than float a step and the output layer are, against bits."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    matplotlib.rcParams.update({"svg.hashsalt": "qsdk", "svg.fonttype": "none"})
+    from matplotlib import pyplot
+
+    pairs = [(name, "step") for name in figures if name.endswith(" step") and name[0] != "W"]
+    pairs += [("numpy output", "output")]
+    figure, axes = pyplot.subplots(figsize=(6, 3.6), layout="constrained")
+    for peer, part in pairs:
+        faster = [figures[peer] / figures[f"W{b}A{b} {part}"] for b in widths]
+        axes.plot(widths, faster, marker="o", label=f"{part}: {peer.split()[0]}")
+    axes.axhline(1, color="black", linestyle=":", label="float")
+    axes.set(xlabel="bits of weights and activations", ylabel="times faster than", ylim=0)
+    axes.set_xticks(widths)
+    axes.legend()
+    figure.savefig(file, metadata={"Date": None} if file.endswith(".svg") else None)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--hidden", type=int, default=1024)
@@ -189,6 +211,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--kernel")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--plot")
     words = parser.parse_args()
     with limited_to(words.threads):
         from qsdk.bench.timing import interleave
@@ -203,6 +226,8 @@ def main() -> int:
         lines |= output_layer(words.hidden, words.outputs, words.bits, options)
         found = interleave({name: line.call for name, line in lines.items()}, words.rounds)
     figures = {name: timing.best_ns / 1e3 / lines[name].steps for name, timing in found.items()}
+    if words.plot:
+        plot(figures, words.bits, words.plot)
     if words.json:
         print(json.dumps(figures))
         return 0

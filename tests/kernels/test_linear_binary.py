@@ -12,7 +12,11 @@ from qsdk import cpu, dispatch
 from qsdk.errors import DataError, KernelError
 
 RNG = np.random.default_rng(7)
-ALL = [c for c in dispatch.kernels() if c.kernel.encoding in ("binary_coded", "ternary")]
+ALL = [
+    c
+    for c in dispatch.kernels()
+    if c.kernel.operation == "linear" and c.kernel.encoding in ("binary_coded", "ternary")
+]
 IN_C = [c for c in ALL if "reference" not in c.kernel.name]
 
 

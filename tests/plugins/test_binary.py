@@ -227,7 +227,7 @@ def test_a_matrix_of_many_planes_or_groups_has_no_rows():
 @pytest.mark.parametrize(
     "scheme", [{}, {"granularity": "per_tensor"}, {"group_size": 100}], ids=str
 )
-@pytest.mark.parametrize("method", ["greedy", "twn"])
+@pytest.mark.parametrize("method", ["greedy", "ternary_residual"])
 def test_a_part_decodes_as_in_the_whole(method, scheme):
     whole = coded(GAUSS[:20], 4, method, **scheme)
     part = whole.part(3, 8)

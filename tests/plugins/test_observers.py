@@ -245,7 +245,7 @@ FOR_ALL = {
     "another length": ("high", lambda a: a[:1], r"must be float32 \(2,\)"),
     "more axes": ("low", lambda a: a[None], r"must be float32"),
     "no axis": ("high", lambda a: a[0], r"'high' of the state is float32 \(\)"),
-    "NaN": ("low", lambda a: a * np.float32(np.nan), "channel 0 of the state lies between nan"),
+    "NaN": ("low", lambda a: a * np.float32(np.nan), "'low' of the state holds NaN"),
     "infinity": ("high", lambda a: a + np.float32(np.inf), "between -1.0 and inf"),
     "ends not in order": ("low", lambda a: a + 3, "channel 0 .* between 2.0 and 0.5"),
     "no channels": ("low", lambda a: a[:0], r"must be float32 \(2,\)"),

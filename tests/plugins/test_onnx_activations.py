@@ -24,7 +24,7 @@ W2A2 = qsdk.Recipe(method="greedy", options={"bits": 2}, activations="binary2")
 def coded(rows: np.ndarray, bits: int, cycles: int) -> np.ndarray:
     """What the kernel of ``linear`` makes of rows: a weight that is the identity shows it."""
     length = rows.shape[-1]
-    identity = qsdk.registry.get("twn", bits=2).quantize(np.eye(length, dtype=np.float32))
+    identity = qsdk.registry.get("ternary", bits=2).quantize(np.eye(length, dtype=np.float32))
     form = qsdk.Activations(form="binary", bits=bits, cycles=cycles)
     return qsdk.linear(identity, activations=form, kernel="linear-ternary-reference")(rows)
 

@@ -63,7 +63,7 @@ def test_contracts_are_selected_as_other_tests_are(tmp_path):
 
 
 def test_an_unknown_name_is_wrong_use(tmp_path):
-    done = run_pytest("--qsdk-contract=minmay", cwd=tmp_path)
+    done = run_pytest("--qsdk-contract=minmaxx", cwd=tmp_path)
     assert done.returncode == 4 and "did you mean 'minmax'?" in done.stdout + done.stderr
 
 
@@ -145,7 +145,7 @@ def test_the_command_line_gives_one_document():
 
 
 def test_an_unknown_name_ends_with_status_2():
-    result = invoke("check", "minmay")
+    result = invoke("check", "minmaxx")
     assert result.exit_code == 2 and "did you mean 'minmax'?" in result.stderr
 
 
