@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,15 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 import qsdk
-from qsdk import metrics
+from qsdk import metrics, recipes
+from qsdk.calibration import Calibration, Data, calibrate
 from qsdk.encodings import Encoding
 from qsdk.errors import (
     DataError,
     FileRefusedError,
     NothingQuantizedError,
+    some,
 )
 from qsdk.interfaces import Adapter, Model, Quantizer
-from qsdk.plan import Plan, Task, make_plan
+from qsdk.output_check import Sample, check_outputs, warnings
+from qsdk.plan import Plan, Task, is_observer, make_plan
 from qsdk.recipe import Recipe
 from qsdk.registry import registry
 from qsdk.report import LayerReport, Report
@@ -66,8 +70,10 @@ class Run:
         recipe: Recipe,
         progress: Progress | None = None,
         before: Mapping[str, Any] | None = None,
+        calibration: Calibration | None = None,
     ):
         self.plan = plan
+        self._calibration = calibration
         self.recipe = recipe
         self.rows: list[LayerReport] = []
         # What earlier runs noted of the layers that stay. Quantizers stand once, for all layers.
@@ -138,7 +144,20 @@ class Run:
             "recipe": self.recipe.to_dict(),
             "quantizers": self._quantizers,
             "layers": self._layers,
+            **self._data(),
         }
+
+    def _data(self) -> dict[str, Any]:
+        """What fixed codes were found on."""
+        found = self._calibration
+        if found is None:
+            return {}
+        noted = {
+            "batches": found.batches,
+            "rows": found.rows,
+            "data_sha256_sum": f"{found.data:064x}",
+        }
+        return {"calibration": noted}
 
     def report(self, **more: Any) -> Report:
         return Report(
@@ -175,47 +194,150 @@ def _options(quantizer: Quantizer) -> dict[str, Any]:
 
 @attrs.frozen
 class Result:
-    """A quantized model and the report of its making."""
+    """A quantized model and the report of its making.
+
+    calibration : the statistics behind fixed codes of activations; None where there are none
+    """
 
     model: Model
     report: Report
+    calibration: Calibration | None = None
 
     def __str__(self) -> str:
         return str(self.report)
 
 
-def as_recipe(recipe: Recipe | str | Path | None, options: Mapping[str, Any]) -> Recipe:
-    """A recipe from itself, from a ``.toml`` file or from a method's name, with more options."""
+def as_recipe(
+    recipe: Recipe | str | Path | None, options: Mapping[str, Any], *, has_data: bool = False
+) -> Recipe:
+    """A recipe from itself, a ``.toml`` file, its name or a method's, with more options.
+
+    Where nothing is said it is squant, and the recipe ``int8`` where there is data to calibrate on.
+    """
     if recipe is None:
-        recipe = Recipe()
+        recipe = recipes.find(recipes.WITH_DATA) if has_data else Recipe()
     elif not isinstance(recipe, Recipe):
-        file = str(recipe).endswith(".toml")
-        recipe = Recipe.from_file(recipe) if file else Recipe(method=str(recipe))
+        if str(recipe).endswith(".toml"):
+            recipe = Recipe.from_file(recipe)
+        else:
+            name = str(recipe)
+            recipe = recipes.find(name) if name in recipes.names() else Recipe(method=name)
     return attrs.evolve(recipe, options={**recipe.options, **options})
+
+
+@attrs.frozen(kw_only=True)
+class Calibrating:
+    """The data of a run, and how to go through it; see :func:`qsdk.calibrate`."""
+
+    data: Data | None = None
+    executor: Executor | None = None
+    state: str | Path | None = None
+    max_memory: int | None = None
+
+    @property
+    def has_data(self) -> bool:
+        return self.data is not None
+
+
+class _Job:
+    """A model with all that is known before its weights are quantized."""
+
+    def __init__(
+        self,
+        model: Model,
+        recipe: Recipe,
+        calibrating: Calibrating,
+        output: Path | None = None,
+        progress: Progress | None = None,
+    ):
+        self.model = model.folded() if uses_observers(recipe) else model
+        self.plan = make_plan(self.model, recipe, output, has_data=calibrating.has_data)
+        self.calibration: Calibration | None = None
+        self._sample = Sample(calibrating.data or ())
+        if self.plan.watches:
+            self.calibration = calibrate(
+                self.model,
+                self.plan.watches,
+                self._sample,
+                progress=progress,
+                executor=calibrating.executor,
+                state=calibrating.state,
+                max_memory=calibrating.max_memory,
+            )
+        self.run = Run(self.plan, recipe, progress, self.model.metadata, self.calibration)
+
+    @property
+    def coding(self) -> dict[str, Any]:
+        """Adapters that know nothing of coded inputs are not asked for them."""
+        coding: dict[str, Any] = {}
+        if self.plan.activations:
+            coding["activations"] = self.plan.activations
+        if self.calibration is not None:
+            coding["codes"] = self.calibration.codes
+        return coding
+
+    def facts(self, quantized: Model, notes: Sequence[str]) -> dict[str, Any]:
+        """What the report says beside the layers."""
+        if self.calibration is None:
+            return {"notes": tuple(notes)}
+        outputs = check_outputs(self.model, quantized, self._sample.kept)
+        return {
+            "notes": (*notes, *warnings(outputs), *_thin(self.calibration)),
+            "outputs": outputs,
+            "coverage": self.calibration.lines,
+        }
+
+
+def _thin(calibration: Calibration) -> list[str]:
+    """One line for all tensors of which too little was seen."""
+    if not calibration.thin:
+        return []
+    return [
+        f"warning: {len(calibration.thin)} of {len(calibration.watches)} ranges may be too narrow "
+        f"({some(calibration.thin, 3)}): more calibration data would tell"
+    ]
+
+
+def uses_observers(recipe: Recipe) -> bool:
+    """Whether some layers are to have inputs with fixed codes."""
+    named = {recipe.activations, *(rule.activations for rule in recipe.rules)}
+    return any(is_observer(method) for method in named if method is not None)
 
 
 def quantize_model(
     model: Model | Any,
     recipe: Recipe | str | Path | None = None,
     *,
+    calibration: Data | None = None,
+    executor: Executor | None = None,
+    calibration_state: str | Path | None = None,
+    max_memory: int | None = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> Result:
     """Quantize a model in memory; the one given is not changed.
 
     model : a Model, or anything that :func:`load` takes
-    recipe : a Recipe, a ``.toml`` file, or a quantizer's name; by default squant
+    recipe : a Recipe, a ``.toml`` file, a recipe's name or a quantizer's; by default squant, and
+        the recipe ``int8`` where there is data
+    calibration : batches for activations with fixed codes: dicts of arrays, or arrays for a model
+        with one input; no labels
+    executor, calibration_state, max_memory : see :func:`qsdk.calibrate`
     progress : called with (layers done, layers in all, name) as the work goes on
     options : on top of the recipe's, such as ``bits=4``
 
     Raises PreflightError with every problem at once, before any work.
     """
     model = model if isinstance(model, Model) else load(model)
-    recipe = as_recipe(recipe, options)
-    run = Run(make_plan(model, recipe), recipe, progress, model.metadata)
-    encodings = dict(run.encodings())
-    quantized = model.with_encodings(encodings, run.metadata(), **_coding(run.plan))
-    return Result(quantized, run.report(notes=tuple(quantized.notes)))
+    calibrating = Calibrating(
+        data=calibration, executor=executor, state=calibration_state, max_memory=max_memory
+    )
+    recipe = as_recipe(recipe, options, has_data=calibrating.has_data)
+    job = _Job(model, recipe, calibrating, progress=progress)
+    encodings = dict(job.run.encodings())
+    quantized = job.model.with_encodings(encodings, job.run.metadata(), **job.coding)
+    facts = job.facts(quantized, quantized.notes)
+    return Result(quantized, job.run.report(**facts), job.calibration)
 
 
 def quantize_file(
@@ -223,39 +345,41 @@ def quantize_file(
     output: str | Path,
     recipe: Recipe | str | Path | None = None,
     *,
+    calibration: Data | None = None,
+    executor: Executor | None = None,
+    calibration_state: str | Path | None = None,
+    max_memory: int | None = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> Report:
     """Quantize a file into another, a tensor at a time; then open the result and count.
 
     The output appears whole or not at all, and may take the place of the source.
+    Arguments are those of :func:`quantize_model`.
     Raises PreflightError with every problem at once, before any work.
     """
     model, output = load(source), Path(output)
-    recipe = as_recipe(recipe, options)
-    plan = make_plan(model, recipe, output)
+    calibrating = Calibrating(
+        data=calibration, executor=executor, state=calibration_state, max_memory=max_memory
+    )
+    recipe = as_recipe(recipe, options, has_data=calibrating.has_data)
+    job = _Job(model, recipe, calibrating, output, progress)
     size_before = file_size(model)
-    run = Run(plan, recipe, progress, model.metadata)
-    notes = model.write(output, run.encodings(), run.metadata, **_coding(plan))
+    notes = job.model.write(output, job.run.encodings(), job.run.metadata, **job.coding)
     written = load(output)
     quantized = _quantized_layers(written) - _quantized_layers(model)
-    if quantized < len(run.rows):
+    if quantized < len(job.run.rows):
         raise NothingQuantizedError(
-            f"{quantized} of {len(run.rows)} layers are quantized in {output.name}; "
+            f"{quantized} of {len(job.run.rows)} layers are quantized in {output.name}; "
             "this is a fault of the adapter or the encoding: please report it"
         )
-    return run.report(
+    return job.run.report(
         source=Path(source).name,
         output=output.name,
         file_bytes_before=size_before,
         file_bytes_after=file_size(written),
-        notes=tuple(notes),
+        **job.facts(written, notes),
     )
-
-
-def _coding(plan: Plan) -> dict[str, Any]:
-    """Adapters that know nothing of coded inputs are not asked for them."""
-    return {"activations": plan.activations} if plan.activations else {}
 
 
 def _quantized_layers(model: Model) -> int:

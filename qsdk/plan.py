@@ -10,18 +10,35 @@ from typing import Any
 
 import attrs
 
+from qsdk.calibration import Watch
 from qsdk.errors import (
+    ConflictError,
     NothingQuantizedError,
     PreflightError,
     QsdkError,
     RecipeError,
+    UnknownNameError,
+    did_you_mean,
     grouped,
 )
-from qsdk.interfaces import Activations, InputForm, Layer, Model, Quantizer
+from qsdk.interfaces import (
+    Activations,
+    AffineQuantizer,
+    InputForm,
+    Layer,
+    Model,
+    Quantizer,
+    Site,
+)
 from qsdk.operations import as_activations
 from qsdk.recipe import Recipe
 from qsdk.registry import build, registry
-from qsdk.scheme import Slices
+from qsdk.scheme import SCHEME_WORDS, Granularity, Scheme, Slices
+
+Choice = tuple[str, dict[str, Any]]  # a name in the registry with options
+
+WORDS = frozenset(map(str, InputForm))
+FIXED = Scheme(bits=8, signed=False, granularity=Granularity.PER_TENSOR)  # if nothing is said
 
 
 @attrs.frozen
@@ -43,6 +60,7 @@ class Plan:
 
     work: tuple[Task, ...]
     kept: Mapping[str, str]
+    watches: tuple[Watch, ...] = ()  # what to look at before codes can be fixed
 
     @property
     def activations(self) -> dict[str, Activations]:
@@ -51,8 +69,13 @@ class Plan:
         return {name: form for name, form in forms.items() if form.form != InputForm.FLOAT32}
 
 
-def make_plan(model: Model, recipe: Recipe, output: Path | None = None) -> Plan:
-    """Choose a quantizer for each layer; every problem of the whole run is reported at once."""
+def make_plan(
+    model: Model, recipe: Recipe, output: Path | None = None, *, has_data: bool = False
+) -> Plan:
+    """Choose a quantizer for each layer; every problem of the whole run is reported at once.
+
+    has_data : whether there is data to calibrate on
+    """
     work: list[Task] = []
     kept: dict[str, str] = dict(model.skipped)
     problems = [
@@ -61,6 +84,7 @@ def make_plan(model: Model, recipe: Recipe, output: Path | None = None) -> Plan:
         if pattern != "*"
     ]
     refused: list[tuple[str, str]] = []
+    observed: dict[str, Choice] = {}
     for layer in model.layers:
         choice = recipe.choice(layer)
         if choice is None:
@@ -69,12 +93,18 @@ def make_plan(model: Model, recipe: Recipe, output: Path | None = None) -> Plan:
             kept[layer.name] = f"already {layer.stored}"
         else:
             try:
-                activations = chosen_activations(*recipe.activation_choice(layer))
-                work.append(_task(layer, model, activations, *choice))
+                coding = recipe.activation_choice(layer)
+                if is_observer(coding[0]):
+                    work.append(_task(layer, model, Activations(), *_for_integers(*choice)))
+                    observed[layer.name] = coding
+                else:
+                    work.append(_task(layer, model, chosen_activations(*coding), *choice))
             except QsdkError as error:
                 refused.append((layer.name, str(error)))
     problems += grouped(refused)
-    plan = Plan(tuple(work), kept)
+    watches, more = _watches(model, recipe, observed)
+    problems += more + _data_problems(bool(observed), has_data)
+    plan = Plan(tuple(work), kept, tuple(watches))
     if plan.activations:
         problems += model.activation_obstacles(plan.activations)
     if output is not None:
@@ -87,14 +117,100 @@ def make_plan(model: Model, recipe: Recipe, output: Path | None = None) -> Plan:
     return plan
 
 
+def is_observer(method: str) -> bool:
+    """Whether inputs are coded by fixed codes that this observer finds, and not in the run.
+
+    Raises UnknownNameError for what is nothing that codes inputs, ConflictError for two things.
+    """
+    if method in WORDS or method.rstrip("0123456789") in WORDS or "quantizer:" in method:
+        return False
+    found = {kind for kind in ("observer", "quantizer") if _knows(kind, method)}
+    if len(found) > 1:
+        raise ConflictError(
+            f"{method!r} is an observer and a quantizer; say observer:{method} or "
+            f"quantizer:{method}"
+        )
+    if not found:
+        names = {e.name for kind in ("observer", "quantizer") for e in registry.entries(kind)}
+        raise UnknownNameError(
+            f"no observer and no quantizer named {method!r}{did_you_mean(method, names | WORDS)}"
+        )
+    return found == {"observer"}
+
+
+def _knows(kind: str, method: str) -> bool:
+    try:
+        return registry.find(_full_name(method, kind)).kind == kind
+    except UnknownNameError:
+        return False
+
+
+def _for_integers(method: str, options: dict[str, Any]) -> Choice:
+    """Options of a weight that meets codes: without a zero_point, unless one is asked for."""
+    affine = issubclass(registry.find(_full_name(method)).target, AffineQuantizer)
+    return method, {"symmetric": True, **options} if affine else options
+
+
+def _watches(
+    model: Model, recipe: Recipe, observed: Mapping[str, Choice]
+) -> tuple[list[Watch], list[str]]:
+    """What to look at so that these layers get fixed codes, and the problems with that."""
+    if not observed:
+        return [], []
+    if is_observer(recipe.activations):
+        default = recipe.activations, dict(recipe.activation_options)
+    else:
+        default = next(iter(observed.values()))
+    watches: list[Watch] = []
+    refused: list[tuple[str, str]] = []
+    try:
+        sites = model.sites(list(observed))
+    except QsdkError as error:
+        return [], [str(error)]
+    for site in sites:
+        choice = next((observed[name] for name in site.layers if name in observed), default)
+        try:
+            watches.append(_watch(site, *choice))
+        except QsdkError as error:
+            refused.append((site.name, str(error)))
+    return watches, grouped(refused)
+
+
+def _watch(site: Site, method: str, options: Mapping[str, Any]) -> Watch:
+    words = {word: value for word, value in options.items() if word in SCHEME_WORDS}
+    own = {word: value for word, value in options.items() if word not in SCHEME_WORDS}
+    scheme = FIXED.replace(**words)
+    if scheme.granularity is not Granularity.PER_TENSOR:
+        raise RecipeError(
+            f"activations are to have {scheme}; fixed codes have one scale per tensor, for a scale "
+            "along the channels cannot be taken out of a layer's sum"
+        )
+    watch = Watch(site=site, observer=method, options=own, scheme=scheme)
+    watch.new()
+    return watch
+
+
+def _data_problems(is_needed: bool, is_there: bool) -> list[str]:
+    if is_needed and not is_there:
+        return [
+            "activations with fixed codes need data to calibrate on: give calibration=batches "
+            "(`--calibration DATA`), some hundred samples without labels"
+        ]
+    if is_there and not is_needed:
+        return [
+            "there is calibration data, and nothing to calibrate: give activations='minmax' "
+            "(`--activations minmax`), or leave the data out"
+        ]
+    return []
+
+
 def chosen_activations(method: str, options: Mapping[str, Any]) -> Activations:
     """The codes of an input by a word of :func:`qsdk.linear`, or by a quantizer's name.
 
     Raises what finding or building it raises, and RecipeError for options that do not fit.
     """
-    words = {str(form) for form in InputForm}
-    if method not in words and method.rstrip("0123456789") not in words:
-        quantizer: Quantizer = build(registry.find(_quantizer_name(method)), dict(options))
+    if method not in WORDS and method.rstrip("0123456789") not in WORDS:
+        quantizer: Quantizer = build(registry.find(_full_name(method)), dict(options))
         return quantizer.activations()
     form = as_activations(method)
     if form.form is InputForm.FLOAT32:
@@ -115,7 +231,7 @@ def _task(
     method: str,
     options: Mapping[str, Any],
 ) -> Task:
-    entry = registry.find(_quantizer_name(method))
+    entry = registry.find(_full_name(method))
     quantizer: Quantizer = build(entry, dict(options))
     Slices(quantizer.scheme, layer.shape)
     if "graph" in model.has and quantizer.scheme.axis != 0:
@@ -131,13 +247,12 @@ def _task(
     return Task(layer, quantizer, entry.origin, activations)
 
 
-def _quantizer_name(method: str) -> str:
-    return method if "quantizer:" in method else ":".join(_with_kind(method))
-
-
-def _with_kind(method: str) -> list[str]:
+def _full_name(method: str, kind: str = "quantizer") -> str:
+    """``method`` as a name of this kind; what names its kind already stays."""
+    if f"{kind}:" in method:
+        return method
     *distribution, name = method.split(":")
-    return [*distribution, "quantizer", name]
+    return ":".join([*distribution, kind, name])
 
 
 def _why_nothing(kept: Mapping[str, str]) -> str:

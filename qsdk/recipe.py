@@ -73,9 +73,10 @@ class Recipe:
 
     method : a quantizer's name in the registry
     options : its scheme words and options
-    activations : how a layer's input is coded while the model runs: a quantizer that has
-        ``activations()``, or a word of :func:`qsdk.linear`; "float32" leaves it as it is
-    activation_options : of that quantizer
+    activations : how a layer's input is coded while the model runs: an observer, which finds codes
+        that are fixed from then on; a quantizer that has ``activations()``, or a word of
+        :func:`qsdk.linear`, for codes made in the run; "float32" leaves it as it is
+    activation_options : of that observer, with scheme words for its codes, or of that quantizer
     include, exclude : globs on names of layers or of their weights; exclude wins
     rules : exceptions, later ones winning
 
@@ -104,11 +105,20 @@ class Recipe:
     def from_file(cls, path: str | Path) -> Self:
         """A recipe from a TOML file."""
         try:
-            table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+            text = Path(path).read_text(encoding="utf-8")
         except OSError as error:
             raise RecipeError(f"{path} cannot be read: {error.strerror}") from None
-        except (ValueError, RecursionError) as error:  # also a number of too many digits
+        except ValueError as error:
             raise RecipeError(f"{Path(path).name} is no TOML: {error}") from None
+        return cls.from_text(text, Path(path).name)
+
+    @classmethod
+    def from_text(cls, text: str, name: str = "the text") -> Self:
+        """A recipe from TOML; ``name`` is what errors call it."""
+        try:
+            table = tomllib.loads(text)
+        except (ValueError, RecursionError) as error:  # also a number of too many digits
+            raise RecipeError(f"{name} is no TOML: {error}") from None
         return cls.from_dict(table)
 
     def to_dict(self) -> dict[str, Any]:

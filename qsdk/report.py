@@ -38,12 +38,31 @@ class LayerReport:
 
 
 @attrs.frozen(kw_only=True)
+class OutputCheck:
+    """How far one output of the quantized model is from the float model's, on some rows of data.
+
+    agreement : share of rows with the highest value at the same place; None for a vector
+    """
+
+    name: str
+    rows: int
+    sqnr_db: float
+    agreement: float | None
+
+    def __str__(self) -> str:
+        text = f"output {self.name} on {self.rows} calibration rows: SQNR {self.sqnr_db:.2f} dB"
+        return text if self.agreement is None else f"{text}, same argmax {self.agreement:.2%}"
+
+
+@attrs.frozen(kw_only=True)
 class Report:
     """A whole run.
 
     kept : layers that stay as they are, with the reason
     file_bytes_before, file_bytes_after : sizes of the files, 0 where there is no file
     notes : what the reader should know, such as a number format that the file cannot hold
+    outputs : what the run did to the outputs, where there was data to tell
+    coverage : for each tensor with fixed codes what its observer saw, and whether it was enough
     """
 
     recipe: Mapping[str, Any]
@@ -55,6 +74,8 @@ class Report:
     file_bytes_before: int = 0
     file_bytes_after: int = 0
     notes: tuple[str, ...] = ()
+    outputs: tuple[OutputCheck, ...] = ()
+    coverage: Mapping[str, str] = attrs.field(factory=dict)
 
     @property
     def nbytes_before(self) -> int:
@@ -115,7 +136,7 @@ class Report:
             )
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-        return "\n".join([*lines, self.summary()])
+        return "\n".join([*lines, *map(str, self.outputs), self.summary()])
 
     def summary(self) -> str:
         """The totals in one line."""

@@ -21,7 +21,17 @@ LAYERS = [
     {"encodings", "metrics"},
     {"interfaces", "hookspecs"},
     {"plugins", "registry", "quarantine", "dispatch", "operations", "recurrent"},
-    {"recipe", "report", "storage", "plan", "pipeline", "session"},
+    {
+        "recipe",
+        "report",
+        "storage",
+        "calibration",
+        "recipes",
+        "output_check",
+        "plan",
+        "pipeline",
+        "session",
+    },
     {"testing", "bench", "cli", "html_report", "html_page", "demo", "__main__"},
 ]
 LEVEL = {module: i for i, layer in enumerate(LAYERS) for module in layer}

@@ -8,13 +8,14 @@ from qsdk.interfaces.ends import Ends
 from qsdk.interfaces.finite import finite_float32
 from qsdk.interfaces.input_codes import InputCodes, code_rows, input_group_size
 from qsdk.interfaces.kernel import Kernel, Prepared
-from qsdk.interfaces.model import Layer, Model
+from qsdk.interfaces.model import InputType, Layer, Model
 from qsdk.interfaces.native_call import NativeCall
 from qsdk.interfaces.observer import Observer
 from qsdk.interfaces.operation import Activations, Conv, InputForm, Linear, Operation, Output
 from qsdk.interfaces.program import Piece, Program
 from qsdk.interfaces.quantizer import CONTRACT, Capabilities, Quantizer
 from qsdk.interfaces.sign_codes import sign_codes_dtype
+from qsdk.interfaces.site import FixedCodes, Site
 
 __all__ = [
     "CONTRACT",
@@ -24,8 +25,10 @@ __all__ = [
     "Capabilities",
     "Conv",
     "Ends",
+    "FixedCodes",
     "InputCodes",
     "InputForm",
+    "InputType",
     "Kernel",
     "Layer",
     "Linear",
@@ -38,6 +41,7 @@ __all__ = [
     "Prepared",
     "Program",
     "Quantizer",
+    "Site",
     "code_rows",
     "finite_float32",
     "input_group_size",

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import abc
+import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import attrs
+import numpy as np
 from numpy.typing import NDArray
 
 from qsdk.encodings import Encoding
-from qsdk.errors import some
+from qsdk.errors import RecipeError, some
 from qsdk.interfaces.operation import Activations, InputForm
 from qsdk.interfaces.program import Piece, Program
+from qsdk.interfaces.site import FixedCodes, Site
 
 FLOATS = frozenset({"float16", "bfloat16", "float32", "float64"})
 
@@ -52,6 +55,32 @@ class Layer:
         return self.stored in FLOATS
 
 
+@attrs.frozen
+class InputType:
+    """What a model takes under one name.
+
+    shape : a number where the length is fixed, None where any will do; None for any shape
+    """
+
+    dtype: np.dtype[Any]
+    shape: tuple[int | None, ...] | None = None
+
+    def takes(self, array: NDArray[Any]) -> bool:
+        """Whether dtype and shape are what is expected."""
+        if array.dtype != self.dtype:
+            return False
+        return self.shape is None or (
+            len(self.shape) == array.ndim
+            and all(n in (None, m) for n, m in zip(self.shape, array.shape, strict=True))
+        )
+
+    def __str__(self) -> str:
+        if self.shape is None:
+            return str(self.dtype)
+        lengths = ", ".join("any" if n is None else str(n) for n in self.shape)
+        return f"{self.dtype} ({lengths})"
+
+
 class Model(abc.ABC):
     """Layers in order. Never changed: writing gives a new file, ``with_encodings`` a new model.
 
@@ -87,6 +116,11 @@ class Model(abc.ABC):
         return ()
 
     @property
+    def input_types(self) -> Mapping[str, InputType]:
+        """What is known of each input; empty where nothing is."""
+        return {}
+
+    @property
     def outputs(self) -> Sequence[str]:
         """Names of the arrays that :meth:`run` gives when nothing is said."""
         return ()
@@ -101,6 +135,32 @@ class Model(abc.ABC):
         """What a reader should know of how this model is stored; for a report."""
         return ()
 
+    def fingerprint(self) -> str:
+        """A text that is another for another model: what was measured on this belongs to it."""
+        digest = hashlib.sha256()
+        for layer in self.layers:
+            weight = np.ascontiguousarray(layer.weight).reshape(-1)
+            digest.update(f"{layer.name} {layer.stored} {layer.shape};".encode())
+            digest.update(weight.view(np.uint8).data)
+        return digest.hexdigest()
+
+    def folded(self) -> Model:
+        """The same network with each batch norm in the layer before it; itself if it has none.
+
+        Equal up to the rounding of floats.
+        """
+        return self
+
+    def sites(self, layers: Collection[str]) -> Sequence[Site]:
+        """Where codes must be fixed beforehand so that these layers run in integers.
+
+        In the order in which the model computes them. Raises QsdkError where it has no graph.
+        """
+        raise RecipeError(
+            f"a {self.format} model has no graph, so nothing says which tensors to calibrate; "
+            "quantize the weights alone, or give qsdk.linear its activations"
+        )
+
     @abc.abstractmethod
     def write(
         self,
@@ -108,6 +168,7 @@ class Model(abc.ABC):
         encodings: Iterable[tuple[str, Encoding]] = (),
         metadata: Callable[[], Mapping[str, Any]] = dict,
         activations: Mapping[str, Activations] | None = None,
+        codes: Mapping[str, FixedCodes] | None = None,
     ) -> Sequence[str]:
         """Write the model to ``path`` atomically, the named layers' weights replaced.
 
@@ -115,6 +176,7 @@ class Model(abc.ABC):
         metadata : called after the last encoding; what it gives can be read back by ``metadata``
         activations : how the new model is to code the inputs of these layers, by name; floats
             where nothing is said. Only given where ``activation_obstacles`` finds nothing
+        codes : of the tensors of ``sites``, by name. Only given where there are sites
         Returns what the new model's ``notes`` would say.
         """
 
@@ -141,6 +203,7 @@ class Model(abc.ABC):
         encodings: Mapping[str, Encoding],
         metadata: Mapping[str, Any],
         activations: Mapping[str, Activations] | None = None,
+        codes: Mapping[str, FixedCodes] | None = None,
     ) -> Model:
         """A new model in memory whose named layers have these weights, and inputs coded so."""
 

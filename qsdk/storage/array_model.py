@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from qsdk.encodings import Encoding
 from qsdk.errors import DataError, did_you_mean
-from qsdk.interfaces import Activations, Layer, Model
+from qsdk.interfaces import Activations, FixedCodes, Layer, Model
 from qsdk.storage.container import write_container
 from qsdk.storage.tensor_file import held_as
 
@@ -77,6 +77,7 @@ class ArrayModel(Model):
         encodings: Iterable[tuple[str, Encoding]] = (),
         metadata: Callable[[], Mapping[str, Any]] = dict,
         activations: Mapping[str, Activations] | None = None,
+        codes: Mapping[str, FixedCodes] | None = None,
     ) -> Sequence[str]:
         write_container(path, self._merged(iter(encodings)), metadata, self._texts)
         return ()
@@ -113,6 +114,7 @@ class ArrayModel(Model):
         encodings: Mapping[str, Encoding],
         metadata: Mapping[str, Any],
         activations: Mapping[str, Activations] | None = None,
+        codes: Mapping[str, FixedCodes] | None = None,
     ) -> ArrayModel:
         for name in encodings:
             if name not in self._items:

@@ -46,8 +46,8 @@ class Passive(Observer):
         if self._ends is not None:
             ends.joined(self._ends)  # refuses another number of channels
         elif self.low is not None and self.high is not None:
-            low, high = np.float32([self.low]), np.float32([self.high])
-            self._ends = Ends(np.repeat(low, len(rows)), np.repeat(high, len(rows)))
+            each = len(rows)
+            self._ends = Ends(np.full(each, self.low, "f4"), np.full(each, self.high, "f4"))
         else:
             self._ends = ends
 

@@ -47,9 +47,21 @@ class Decoder:
     """Builds the parts for one weight; its last node has the weight's name as output.
 
     So nothing that uses the weight changes, not even inside subgraphs.
+    for_integers : what reads the weight has coded inputs, so it must have a form that runtimes
+        compute with in integers: codes of a width that ONNX lacks take a byte each
     """
 
-    def __init__(self, tensor: str, layout: Layout, data_type: int, opset: int, fresh: Fresh):
+    def __init__(
+        self,
+        tensor: str,
+        layout: Layout,
+        data_type: int,
+        opset: int,
+        fresh: Fresh,
+        *,
+        for_integers: bool = False,
+    ):
+        self.for_integers = for_integers
         self.tensor, self.layout, self.data_type = tensor, layout, data_type
         self.opset = opset
         self.parts = Parts()
@@ -83,6 +95,11 @@ class Decoder:
                 f"and ONNX has INT4 from opset {SINCE[4]}"
             )
             return True
+        if scheme.bits not in SINCE and self.for_integers:
+            self.parts.notes.append(
+                f"{scheme.bits}-bit codes take a byte each, so that runtimes compute with them"
+            )
+            return True
         return scheme.bits in SINCE and self.opset >= SINCE[scheme.bits]
 
     def _dequantize_linear(self, encoding: Affine) -> None:
@@ -103,7 +120,7 @@ class Decoder:
         if direct:
             codes = layout.to_file(codes.reshape(layout.shape))
         inputs = [self._codes("codes", codes, scheme.bits), self._constant("scale", scale)]
-        if not scheme.symmetric:
+        if not scheme.symmetric or self.for_integers:  # QGemm takes no weight without one
             inputs.append(self._codes("zero_point", zero_point, scheme.bits))
         self._steps.append(("DequantizeLinear", inputs, words))
         if not direct:
@@ -166,7 +183,7 @@ class Decoder:
 
     def _codes(self, part: str, codes: NDArray[Any], bits: int) -> str:
         """Codes as INT2, INT4 or INT8, which pack like qsdk does."""
-        bits = bits if self.opset >= SINCE[bits] else 8
+        bits = bits if bits in SINCE and self.opset >= SINCE[bits] else 8
         kind = f"{'' if codes.dtype == np.int8 else 'U'}INT{bits}"
         name = self._fresh(f"{self.tensor}_{part}")
         tensor = onnx.TensorProto(

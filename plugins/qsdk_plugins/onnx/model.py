@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 import qsdk
 from qsdk.encodings import Encoding
 from qsdk.errors import DataError
-from qsdk.interfaces import Activations, Layer, Model
+from qsdk.interfaces import Activations, FixedCodes, InputType, Layer, Model, Site
+from qsdk_plugins.onnx.folding import folded
 from qsdk_plugins.onnx.graph import Graph
 from qsdk_plugins.onnx.noted import read_metadata
 from qsdk_plugins.onnx.program import OnnxProgram
 from qsdk_plugins.onnx.reading import TensorReader
 from qsdk_plugins.onnx.runtime import one_line, open_session
+from qsdk_plugins.onnx.sites import find_sites
 from qsdk_plugins.onnx.skeleton import clear, is_external, nbytes, set_inside, without_data
 from qsdk_plugins.onnx.writing import activation_obstacles, opset_obstacles, rewrite
 
@@ -68,6 +70,11 @@ class OnnxModel(Model):
         return [info.name for info in self.proto.graph.input if info.name not in constants]
 
     @property
+    def input_types(self) -> Mapping[str, InputType]:
+        infos = (info for info in self.proto.graph.input if info.name in self.inputs)
+        return {info.name: _type_of(info.type.tensor_type) for info in infos}
+
+    @property
     def outputs(self) -> Sequence[str]:
         return [info.name for info in self.proto.graph.output]
 
@@ -83,13 +90,29 @@ class OnnxModel(Model):
     def activation_obstacles(self, activations: Mapping[str, Activations]) -> Sequence[str]:
         return activation_obstacles(self._graph, activations)
 
+    def sites(self, layers: Collection[str]) -> Sequence[Site]:
+        return find_sites(self._graph, layers)
+
+    def folded(self) -> Model:
+        proto = folded(self._graph)
+        return self if proto is None else OnnxModel(proto, self.source, self._notes)
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256(self.proto.SerializeToString(deterministic=True))
+        for tensor in filter(is_external, self.proto.graph.initializer):
+            digest.update(self._graph.constants.reader.external_bytes(tensor))
+        return digest.hexdigest()
+
     def with_encodings(
         self,
         encodings: Mapping[str, Encoding],
         metadata: Mapping[str, Any],
         activations: Mapping[str, Activations] | None = None,
+        codes: Mapping[str, FixedCodes] | None = None,
     ) -> OnnxModel:
-        proto, notes = rewrite(self._graph, encodings.items(), lambda: metadata, activations or {})
+        proto, notes = rewrite(
+            self._graph, encodings.items(), lambda: metadata, activations or {}, codes
+        )
         return OnnxModel(proto, self.source, notes)
 
     def write(
@@ -98,8 +121,9 @@ class OnnxModel(Model):
         encodings: Iterable[tuple[str, Encoding]] = (),
         metadata: Callable[[], Mapping[str, Any]] = dict,
         activations: Mapping[str, Activations] | None = None,
+        codes: Mapping[str, FixedCodes] | None = None,
     ) -> Sequence[str]:
-        proto, notes = rewrite(self._graph, encodings, metadata, activations or {})
+        proto, notes = rewrite(self._graph, encodings, metadata, activations or {}, codes)
         constants = proto.graph.initializer
         if any(map(is_external, constants)) or sum(map(nbytes, constants)) > INLINE_LIMIT:
             self._move_outside(proto, path)
@@ -180,6 +204,13 @@ class OnnxModel(Model):
             if name not in self.outputs:
                 proto.graph.output.append(onnx.ValueInfoProto(name=name))
         return bytes(proto.SerializeToString())
+
+
+def _type_of(kind: onnx.TypeProto.Tensor) -> InputType:
+    dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
+    if not kind.HasField("shape"):
+        return InputType(dtype)
+    return InputType(dtype, tuple(axis.dim_value or None for axis in kind.shape.dim))
 
 
 def _zeros(kind: onnx.TypeProto.Tensor, batch: int) -> NDArray[Any]:

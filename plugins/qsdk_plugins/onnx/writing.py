@@ -12,13 +12,15 @@ import onnx.version_converter
 
 from qsdk.encodings import Encoding
 from qsdk.errors import DataError, FileRefusedError, did_you_mean, grouped
-from qsdk.interfaces import Activations
+from qsdk.interfaces import Activations, FixedCodes
 from qsdk_plugins.onnx.coded_inputs import refusal
 from qsdk_plugins.onnx.constants import DOMAIN
 from qsdk_plugins.onnx.decoding import Decoder, Parts, needed_opset
+from qsdk_plugins.onnx.fixed_codes import CodeWriter, with_room_for_bias
 from qsdk_plugins.onnx.graph import Graph, Weight
 from qsdk_plugins.onnx.input_coder import InputCoder
 from qsdk_plugins.onnx.noted import set_metadata
+from qsdk_plugins.onnx.sites import data_input
 from qsdk_plugins.onnx.skeleton import copy_model, without_data
 
 OLDEST = 13  # the first opset in which channels have scales of their own
@@ -29,18 +31,23 @@ def rewrite(
     encodings: Iterable[tuple[str, Encoding]],
     metadata: Callable[[], Mapping[str, Any]],
     activations: Mapping[str, Activations],
+    codes: Mapping[str, FixedCodes] | None = None,
 ) -> tuple[onnx.ModelProto, list[str]]:
     """The new model and notes on it. Everything that is not replaced stays as it was."""
-    new = [(_weight(graph, name), encoding) for name, encoding in encodings]
+    codes = codes or {}
+    named = ((_weight(graph, name), encoding) for name, encoding in encodings)
+    new = [(w, with_room_for_bias(graph, w, encoding, codes)) for w, encoding in named]
     replaced = [weight for weight, _ in new]
     needed = max((needed_opset(encoding) for _, encoding in new), default=0)
     proto, notes = with_opset(skeleton(graph, replaced), needed, replaced)
     opset = default_opset(proto)
     if new and opset < OLDEST:
         raise FileRefusedError(_too_old(notes))
-    fresh = _fresh_names(proto)
+    fresh = fresh_names(proto)
     parts = [
-        Decoder(w.tensor, w.layout, w.data_type, opset, fresh).build(encoding)
+        Decoder(
+            w.tensor, w.layout, w.data_type, opset, fresh, for_integers=data_input(w) in codes
+        ).build(encoding)
         for w, encoding in new
     ]
     _insert(proto, parts)
@@ -53,11 +60,27 @@ def rewrite(
         if w.tensor in coder.changed
     )
     proto.graph.initializer.extend(coder.constants)
+    if codes:
+        writer = CodeWriter(graph, proto, codes, fresh)
+        writer.apply(new)
+        proto.graph.initializer.extend(writer.constants)
+        drop_unused(graph.proto, proto)
     _define(proto, [part.functions for part in parts] + [coder.functions])
     said = zip(replaced, parts, strict=True)
     notes += grouped((weight.layer.name, note) for weight, part in said for note in part.notes)
     set_metadata(proto, metadata())
     return proto, notes
+
+
+def drop_unused(old: onnx.ModelProto, proto: onnx.ModelProto) -> None:
+    """Leave out constants that ``old`` reads and ``proto`` does not."""
+    read, now = ({n for x in p.graph.node for n in names_read(x)} for p in (old, proto))
+    dead = read - now - {info.name for info in proto.graph.output}
+    held = {tensor.name for tensor in proto.graph.initializer}
+    for field in (proto.graph.initializer, proto.graph.input):
+        kept = [item for item in field if item.name not in dead & held]
+        del field[:]
+        field.extend(kept)
 
 
 def opset_obstacles(graph: Graph, layers: Iterable[str]) -> list[str]:
@@ -156,7 +179,7 @@ def default_opset(proto: onnx.ModelProto) -> int:
     return max((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), default=1)
 
 
-def _fresh_names(proto: onnx.ModelProto) -> Callable[[str], str]:
+def fresh_names(proto: onnx.ModelProto) -> Callable[[str], str]:
     """Names that nothing in the graph has yet; each given out once."""
     taken = {tensor.name for tensor in proto.graph.initializer}
     taken |= {info.name for info in (*proto.graph.input, *proto.graph.value_info)}

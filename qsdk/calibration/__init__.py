@@ -1,0 +1,9 @@
+"""Calibration: what the tensors of a model look like on data, in one pass and little memory."""
+
+from qsdk.calibration.coverage import Coverage
+from qsdk.calibration.feeds import Data
+from qsdk.calibration.running import calibrate
+from qsdk.calibration.statistics import Calibration
+from qsdk.calibration.watch import Watch
+
+__all__ = ["Calibration", "Coverage", "Data", "Watch", "calibrate"]
