@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from qsdk.affine import dequantize_rows as dequantize_rows
     from qsdk.affine import quantize_rows as quantize_rows
     from qsdk.affine import scale_and_zero_point as scale_and_zero_point
+    from qsdk.calibration import Calibration as Calibration
+    from qsdk.calibration import calibrate as calibrate
     from qsdk.encodings import Affine as Affine
     from qsdk.encodings import Encoding as Encoding
     from qsdk.errors import QsdkError as QsdkError
@@ -74,6 +76,8 @@ _HOME = {
     "dequantize_rows": "affine",
     "quantize_rows": "affine",
     "scale_and_zero_point": "affine",
+    "Calibration": "calibration",
+    "calibrate": "calibration",
     "Affine": "encodings",
     "Encoding": "encodings",
     "QsdkError": "errors",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import time
@@ -22,6 +23,7 @@ from qsdk.errors import (
     DataError,
     FileRefusedError,
     NothingQuantizedError,
+    QsdkError,
     some,
 )
 from qsdk.interfaces import Adapter, Model, Quantizer
@@ -301,7 +303,9 @@ def _thin(calibration: Calibration) -> list[str]:
 def uses_observers(recipe: Recipe) -> bool:
     """Whether some layers are to have inputs with fixed codes."""
     named = {recipe.activations, *(rule.activations for rule in recipe.rules)}
-    return any(is_observer(method) for method in named if method is not None)
+    with contextlib.suppress(QsdkError):  # an unknown name is for the plan to report
+        return any(is_observer(method) for method in named if method is not None)
+    return False
 
 
 def quantize_model(

@@ -8,7 +8,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-WIDE = 0.1  # of the range: what may be missing before the data counts as too little
+WIDE = 0.25  # of the range: what may be missing before the data counts as too little
 
 
 @attrs.frozen(eq=False)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 from numpy.typing import NDArray
 
 from qsdk.errors import DataError, FileRefusedError, OptionError
 from qsdk.interfaces import Model
 from qsdk.storage import ZippedArrays
+from qsdk.storage.archive import ZippedArray
 from qsdk.streams import output_to_stderr
 
 Feeds = Mapping[str, NDArray[Any]]
@@ -22,24 +24,68 @@ LABELS = "labels"  # may stand beside the inputs in one archive
 
 
 def batches(data: str, model: Model, size: int) -> Iterator[Feeds]:
-    """Feeds for ``model``, ``size`` rows at a time.
+    """Feeds for ``model``, ``size`` rows at a time; see :func:`stream`."""
+    return iter(stream(data, model, size))
+
+
+def stream(data: str, model: Model, size: int) -> Iterable[Feeds]:
+    """Feeds for ``model`` that can be gone through more than once, never all in memory.
 
     data : an ``.npz`` with one array per model input, an ``.npy`` for a model with one input, or
         ``module:function`` that yields feeds; these are taken as they come
+    size : rows at a time
     """
-    if not data.endswith((".npy", ".npz")):
-        yield from _from_function(data, model)
-        return
-    feeds = _feeds(load_arrays(Path(data)), data, model)
-    lengths = {len(array) if array.ndim else 1 for array in feeds.values()}
-    if len(lengths) != 1:
-        yield feeds  # no common first axis: there is nothing to cut along
-        return
-    for start in range(0, lengths.pop(), size):
-        yield {name: array[start : start + size] for name, array in feeds.items()}
+    if data.endswith((".npy", ".npz")):
+        return _File(Path(data), model, size)
+    return _Function(data, model)
 
 
-def _feeds(arrays: Feeds, data: str, model: Model) -> Feeds:
+@attrs.frozen
+class _Function:
+    data: str
+    model: Model
+
+    def __iter__(self) -> Iterator[Feeds]:
+        return _from_function(self.data, self.model)
+
+
+@attrs.frozen
+class _File:
+    """An ``.npy`` is mapped; members of an ``.npz`` are read along."""
+
+    path: Path
+    model: Model
+    size: int
+
+    def __length_hint__(self) -> int:
+        lengths = self._lengths(self._arrays())
+        return -(-lengths.pop() // self.size) if len(lengths) == 1 else 1
+
+    def __iter__(self) -> Iterator[Feeds]:
+        arrays = self._arrays()
+        if len(self._lengths(arrays)) != 1:  # no common first axis: there is nothing to cut along
+            yield {name: np.asarray(array) for name, array in arrays.items()}
+            return
+        pieces = [_pieces(array, self.size) for array in arrays.values()]
+        for cut in zip(*pieces, strict=True):
+            yield dict(zip(arrays, cut, strict=True))
+
+    def _lengths(self, arrays: Mapping[str, Any]) -> set[int]:
+        return {array.shape[0] if array.ndim else 1 for array in arrays.values()}
+
+    def _arrays(self) -> Mapping[str, Any]:
+        return _feeds(open_arrays(self.path), str(self.path), self.model)
+
+
+def _pieces(array: Any, size: int) -> Iterator[NDArray[Any]]:
+    if isinstance(array, ZippedArray):
+        yield from array.pieces(size)
+        return
+    for start in range(0, len(array), size) if array.ndim else ():
+        yield array[start : start + size]
+
+
+def _feeds(arrays: Mapping[str, Any], data: str, model: Model) -> Mapping[str, Any]:
     if list(arrays) == [""] and len(model.inputs) == 1:
         return {model.inputs[0]: arrays[""]}
     if list(arrays) == [""]:
@@ -58,10 +104,16 @@ def _feeds(arrays: Feeds, data: str, model: Model) -> Feeds:
 
 def load_arrays(path: Path) -> Feeds:
     """The arrays of an ``.npz``; of an ``.npy`` the only one, under the name ""."""
+    arrays = open_arrays(path)
+    return {n: a.read() if isinstance(a, ZippedArray) else a for n, a in arrays.items()}
+
+
+def open_arrays(path: Path) -> Mapping[str, Any]:
+    """The same, none of them read yet."""
     if not path.is_file():
         raise DataError(f"there is no file {str(path)!r}")
     if path.suffix != ".npy":
-        return {name: array.read() for name, array in ZippedArrays(path).items()}
+        return dict(ZippedArrays(path))
     try:
         return {"": np.lib.format.open_memmap(path, mode="r")}
     except Exception as error:  # numpy raises what it likes on bad bytes

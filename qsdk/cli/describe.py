@@ -34,6 +34,9 @@ def command(output: Output, name: str) -> None:
     from qsdk.cli.options import options_of
     from qsdk.registry import find
 
+    if _is_recipe(name):
+        _say_recipe(output, name.removeprefix("recipe:"))
+        return
     entry = find(name)
     options = [] if entry.kind in ("encoding", "adapter", "kernel") else options_of(entry.target)
     text = (inspect.getdoc(entry.target) or "").partition("\n>>>")[0].rstrip()
@@ -59,6 +62,30 @@ def command(output: Output, name: str) -> None:
     for word, value in facts.items():
         output.say(f"{word}: {', '.join(map(str, value)) if isinstance(value, list) else value}")
     output.say(f"example: {_example(entry)}")
+
+
+def _is_recipe(name: str) -> bool:
+    from qsdk import recipes
+
+    return name.startswith("recipe:") or name in recipes.names()
+
+
+def _say_recipe(output: Output, name: str) -> None:
+    """The recipe as it stands in its file, to start another one from."""
+    from qsdk import recipes
+
+    recipe, text = recipes.find(name), recipes.text(name)
+    example = f"qsdk quantize net.onnx -o out.onnx --recipe {name} --calibration images.npz"
+    output.document(
+        {
+            "kind": "recipe",
+            "name": name,
+            "text": recipes.summary(name),
+            "recipe": recipe.to_dict(),
+            "example": example,
+        }
+    )
+    output.say(f"{name}: recipe of qsdk\n\n{text}\nexample: {example}")
 
 
 def _say_options(output: Output, options: list[Option]) -> None:

@@ -9,16 +9,20 @@ from typing import Any
 from qsdk.cli.output import Output
 from qsdk.cli.text import by_reason, shape_text, size_text
 from qsdk.interfaces import Layer, Quantizer
-from qsdk.pipeline import load
+from qsdk.pipeline import load, uses_observers
 from qsdk.plan import make_plan
 from qsdk.recipe import Recipe
 from qsdk.scheme import Slices
 
 
-def show_plan(output: Output, source: Path, target: Path | None, recipe: Recipe) -> None:
+def show_plan(
+    output: Output, source: Path, target: Path | None, recipe: Recipe, *, has_data: bool = False
+) -> None:
     """Say what a run would do; raises what the run would raise before it starts."""
     model = load(source)
-    plan = make_plan(model, recipe, target)
+    if uses_observers(recipe):
+        model = model.folded()
+    plan = make_plan(model, recipe, target, has_data=has_data)
     rows = [_row(task.layer, task.quantizer) for task in plan.work]
     before = sum(row["nbytes_before"] for row in rows)
     after = sum(row["nbytes_after"] for row in rows)
@@ -28,6 +32,7 @@ def show_plan(output: Output, source: Path, target: Path | None, recipe: Recipe)
             "recipe": recipe.to_dict(),
             "layers": rows,
             "kept": plan.kept,
+            "activations": {watch.name: watch.observer for watch in plan.watches},
             "nbytes_before": before,
             "nbytes_after": after,
         }
@@ -48,6 +53,8 @@ def show_plan(output: Output, source: Path, target: Path | None, recipe: Recipe)
     output.say()
     for line in by_reason(plan.kept):
         output.say(f"kept: {line}")
+    if plan.watches:
+        output.say(f"{len(plan.watches)} tensors would get fixed codes after calibration")
     output.say(
         f"{len(rows)} layers would be quantized, {len(plan.kept)} kept; weights "
         f"{size_text(before)} -> about {size_text(after)}; nothing was written"

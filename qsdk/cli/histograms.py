@@ -9,7 +9,7 @@ import numpy as np
 
 from qsdk.encodings import Affine
 from qsdk.errors import QsdkError
-from qsdk.pipeline import load
+from qsdk.pipeline import load, uses_observers
 from qsdk.plan import make_plan
 from qsdk.recipe import Recipe
 
@@ -22,7 +22,8 @@ def code_histograms(source: Path, recipe: Recipe, names: Collection[str]) -> dic
     Layers without integer codes are absent; all are when the output took the source's place.
     """
     try:
-        plan = make_plan(load(source), recipe)
+        model, calibrated = load(source), uses_observers(recipe)
+        plan = make_plan(model.folded() if calibrated else model, recipe, has_data=calibrated)
     except QsdkError:
         return {}
     found: dict[str, Histogram] = {}

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+import qsdk
 from qsdk.cli.output import Output
 from qsdk.cli.verb import verb
 
@@ -16,10 +17,12 @@ if TYPE_CHECKING:
 @verb("list")
 @click.argument("kind", required=False)
 def command(output: Output, kind: str | None) -> None:
-    """Show everything registered; with KIND (quantizer, observer, ...) only these."""
+    """Show everything registered; with KIND (quantizer, observer, recipe, ...) only these."""
+    from qsdk import recipes
     from qsdk.registry import registry
 
-    entries = registry.entries(kind)
+    named = recipes.names() if kind in (None, "recipe") else ()
+    entries = [] if kind == "recipe" else registry.entries(kind)
     unhealthy = [p for p in registry.plugins if p.health in ("broken", "disabled")]
     conflicts = {
         key: {entry.full_name: entry.version for entry in claims}
@@ -40,6 +43,7 @@ def command(output: Output, kind: str | None) -> None:
                 }
                 for e in entries
             ],
+            "recipes": {name: recipes.summary(name) for name in named},
             "unhealthy": [_as_dict(plugin) for plugin in unhealthy],
             "conflicts": [
                 {"kind": key[0], "name": key[1], "claims": list(versions), "versions": versions}
@@ -47,8 +51,10 @@ def command(output: Output, kind: str | None) -> None:
             ],
         }
     )
+    version = qsdk.__version__
     rows = [(e.kind, e.name, e.distribution, e.version, "ok") for e in entries]
     rows += [("plugin", p.name, p.distribution, p.version, p.health) for p in unhealthy]
+    rows += [("recipe", name, "qsdk", version, "ok") for name in named]
     output.table(["kind", "name", "distribution", "version", "health"], rows)
     for plugin in unhealthy:
         output.say(f"{plugin.health}: {plugin.full_name}: {plugin.reason}")

@@ -18,29 +18,49 @@ SECONDS_BETWEEN_LINES = 3.0
 @contextlib.contextmanager
 def lines(what: str, between: float = SECONDS_BETWEEN_LINES) -> Iterator[Advance]:
     """A line on standard error at most every ``between`` seconds; none for short work."""
-    last = time.monotonic()
+    start = last = time.monotonic()
 
     def report(done: int, total: int, name: str) -> None:
         nonlocal last
         if time.monotonic() - last >= between:
             last = time.monotonic()
-            of = f" of {total}" if total else ""
+            of = f" of {total}{time_left(done, total, last - start)}" if total else ""
             click.echo(printable(f"{what}: {done}{of} {name}").rstrip(), err=True)
 
     yield report
+
+
+def time_left(done: int, total: int, seconds: float) -> str:
+    """What is left if the rest goes like the part done; empty where nothing can be told.
+
+    >>> time_left(10, 40, 20.0), time_left(1, 100, 60.0), time_left(0, 5, 1.0)
+    (', 60 s left', ', 99 min left', '')
+    """
+    if not 0 < done < total:
+        return ""
+    left = seconds / done * (total - done)
+    return f", {left:.0f} s left" if left < 120 else f", {left / 60:.0f} min left"
 
 
 @contextlib.contextmanager
 def bar(what: str) -> Iterator[Advance]:
     """A bar on standard error that is gone when the work is done."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     progress = Progress(
         TextColumn(what),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
+        TimeRemainingColumn(),
         TextColumn("{task.description}", markup=False),
         console=Console(stderr=True),
         transient=True,

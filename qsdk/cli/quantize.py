@@ -28,11 +28,21 @@ FILE = click.Path(path_type=Path)
 @click.option("--option", "options", multiple=True, metavar="KEY=VALUE",
               help="An option of `qsdk describe METHOD`; may be repeated.")  # fmt: skip
 @click.option("--activations", metavar="METHOD",
-              help="Code inputs of layers while the model runs.  [default: floats]")  # fmt: skip
+              help="Code activations: an observer, with --calibration, or a word such as binary2."
+              "  [default: floats]")  # fmt: skip
 @click.option("--activation-bits", type=int, metavar="N", help="Bits of these codes.")
 @click.option("--activation-option", "activation_options", multiple=True, metavar="KEY=VALUE",
               help="An option of that METHOD; may be repeated.")  # fmt: skip
-@click.option("--recipe", "recipe_file", type=FILE, help="A TOML file; words given here win.")
+@click.option("--calibration", metavar="DATA",
+              help="Samples without labels: an .npz, an .npy, or module:function.")  # fmt: skip
+@click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True,
+              help="Samples of DATA in a batch.")  # fmt: skip
+@click.option("--calibration-state", "state", type=FILE,
+              help="Keep statistics here, and go on from them after an interruption.")  # fmt: skip
+@click.option("--max-memory", type=click.IntRange(min=1), metavar="MB",
+              help="Of statistics and tensors, beside what the model takes to run.")  # fmt: skip
+@click.option("--recipe", metavar="NAME|FILE",
+              help="One of `qsdk list recipe`, or a TOML file; words given here win.")  # fmt: skip
 @click.option("--include", multiple=True, metavar="GLOB", help="Only layers of these names.")
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Leave these layers in float.")
 @click.option("--report", "report_file", type=FILE, help="Write an HTML report with plots.")
@@ -47,7 +57,11 @@ def command(
     activations: str | None,
     activation_bits: int | None,
     activation_options: tuple[str, ...],
-    recipe_file: Path | None,
+    calibration: str | None,
+    batch_size: int,
+    state: Path | None,
+    max_memory: int | None,
+    recipe: str | None,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
     report_file: Path | None,
@@ -60,12 +74,21 @@ def command(
     \b
     qsdk quantize net.onnx -o net-int4.onnx
     qsdk quantize net.onnx -o net-int8.onnx --method rtn --bits 8 --exclude 'fc*'
+    qsdk quantize net.onnx -o net-int8.onnx --calibration images.npz
+    qsdk quantize net.onnx -o net-w4a8.onnx --bits 4 --activations kl --calibration images.npz
     qsdk quantize lstm.onnx -o lstm-w2a2.onnx --method greedy --bits 2 --activations binary2
     """
     from qsdk.cli.words import build_recipe, with_activations
 
-    recipe = build_recipe(recipe_file, method, scheme_words, options, include, exclude)
-    recipe = with_activations(recipe, activations, activation_bits, activation_options)
+    if recipe is None and calibration is not None and not (method or activations):
+        recipe = "int8"
+    chosen = build_recipe(recipe, method, scheme_words, options, include, exclude)
+    chosen = with_activations(chosen, activations, activation_bits, activation_options)
+    data: dict[str, Any] = {}
+    if calibration is not None:
+        megabytes = None if max_memory is None else max_memory * 10**6
+        data = _data(model, calibration, batch_size)
+        data |= {"calibration_state": state, "max_memory": megabytes}
     if report_file is not None:
         from qsdk.html_report import check_report
 
@@ -73,26 +96,38 @@ def command(
     if dry_run:
         from qsdk.cli.dry_run import show_plan
 
-        show_plan(output, model, target, recipe)
+        show_plan(output, model, target, chosen, has_data=calibration is not None)
         return 0
     if target is None:
         raise click.UsageError("-o is missing: say which file to write (or --dry-run)")
-    report = _quantize(output, model, target, recipe, report_file)
+    report = _quantize(output, model, target, chosen, report_file, data)
     missed = _missed(report, min_sqnr)
     output.document({**report.to_dict(), **missed})
     _show(output, report)
     return _tell_missed(missed)
 
 
+def _data(model: Path, calibration: str, batch_size: int) -> dict[str, Any]:
+    from qsdk.cli.data import stream
+    from qsdk.pipeline import load
+
+    return {"calibration": stream(calibration, load(model), batch_size)}
+
+
 def _quantize(
-    output: Output, model: Path, target: Path, recipe: Recipe, report_file: Path | None
+    output: Output,
+    model: Path,
+    target: Path,
+    recipe: Recipe,
+    report_file: Path | None,
+    data: dict[str, Any],
 ) -> Report:
     from qsdk.pipeline import quantize_file
 
     old = _identity(target)
     try:
         with output.progress("quantizing") as progress:
-            report = quantize_file(model, target, recipe, progress=progress)
+            report = quantize_file(model, target, recipe, progress=progress, **data)
         if report_file is not None:
             _write_report(model, recipe, report, report_file)
     except KeyboardInterrupt:
@@ -162,7 +197,12 @@ def _show(output: Output, report: Report) -> None:
         ],
     )
     output.say()
+    if report.coverage:
+        output.table(["codes of", "seen in calibration"], list(report.coverage.items()))
+        output.say()
     output.say(report.summary())
+    for check in report.outputs:
+        output.say(str(check))
     worst = ", ".join(f"{layer.name} ({decibels(layer.sqnr_db)} dB)" for layer in report.worst)
     output.say(f"worst: {worst}")
     for line in by_reason(report.kept):

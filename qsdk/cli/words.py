@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qsdk.errors import OptionError
@@ -39,22 +38,25 @@ def parse_options(texts: Sequence[str], word: str = "--option") -> dict[str, Any
 
 
 def build_recipe(
-    file: Path | None,
+    recipe: str | None,
     method: str | None,
     scheme_words: Mapping[str, Any],
     option_texts: Sequence[str],
     include: Sequence[str],
     exclude: Sequence[str],
 ) -> Recipe:
-    """The recipe of ``file``, or the default one, with what the command line says instead.
+    """The recipe of that name or file, or the default one, with what the command line says instead.
 
     ``include`` takes the place of the recipe's; ``exclude`` comes on top of it.
     """
     import attrs
 
+    from qsdk import recipes
     from qsdk.recipe import Recipe
 
-    base = Recipe.from_file(file) if file else Recipe()
+    base = Recipe()
+    if recipe is not None:
+        base = recipes.find(recipe) if recipe in recipes.names() else Recipe.from_file(recipe)
     options = parse_options(option_texts)
     for word, value in scheme_words.items():
         if value is not None:
@@ -78,7 +80,9 @@ def with_activations(
     if bits is not None:
         _add(options, "bits", bits)
     if options and method is None and recipe.activations == "float32":
-        raise OptionError("--activations is missing: say what codes the inputs, such as binary2")
+        raise OptionError(
+            "--activations is missing: say what codes the inputs, such as minmax or binary2"
+        )
     return attrs.evolve(
         recipe,
         activations=method or recipe.activations,

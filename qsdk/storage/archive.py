@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -22,11 +23,15 @@ BOMB_RATIO = 200  # times that data may grow when unpacked without being suspici
 
 @attrs.frozen
 class ZippedArray:
-    """One array of an archive: what its header says, and its values when asked for."""
+    """One array of an archive: what its header says, and its values when asked for.
+
+    pieces : gives so many rows at a time, in order, and holds no more than these
+    """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     read: Callable[[], NDArray[Any]] = attrs.field(repr=False)
+    pieces: Callable[[int], Iterator[NDArray[Any]]] = attrs.field(repr=False)
 
     @property
     def ndim(self) -> int:
@@ -69,13 +74,40 @@ class ZippedArrays(Mapping[str, ZippedArray]):
         with self._archive.open(member) as file:
             major, _ = np.lib.format.read_magic(file)
             read = np.lib.format.read_array_header_1_0 if major == 1 else _read_long_header
-            shape, _, dtype = read(file)
+            shape, by_column, dtype = read(file)
             held = member.file_size - file.tell()
         if dtype.hasobject:
             raise ValueError("it holds Python objects, which take pickle to read")
         if held != math.prod(shape) * dtype.itemsize:
             raise ValueError(f"{dtype} {shape} does not take {held} bytes")
-        return ZippedArray(shape, dtype, lambda: self._read(name, member))
+        whole = functools.partial(self._read, name, member)
+        in_rows = len(shape) > 0 and not by_column
+        return ZippedArray(
+            shape,
+            dtype,
+            whole,
+            functools.partial(self._pieces, name, member, shape, dtype)
+            if in_rows
+            else lambda rows: _cut(whole(), rows),
+        )
+
+    def _pieces(
+        self,
+        name: str,
+        member: zipfile.ZipInfo,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        rows: int,
+    ) -> Iterator[NDArray[Any]]:
+        """Read a member from its start to its end."""
+        row = shape[1:]
+        with self._reading(name), self._archive.open(member) as file:
+            major, _ = np.lib.format.read_magic(file)
+            (np.lib.format.read_array_header_1_0 if major == 1 else _read_long_header)(file)
+            for start in range(0, shape[0], rows):
+                count = min(rows, shape[0] - start)
+                data = file.read(count * math.prod(row) * dtype.itemsize)
+                yield np.frombuffer(data, dtype).reshape(count, *row)
 
     def _read(self, name: str, member: zipfile.ZipInfo) -> NDArray[Any]:
         with self._reading(name), self._archive.open(member) as file:
@@ -96,3 +128,12 @@ class ZippedArrays(Mapping[str, ZippedArray]):
 
     def __len__(self) -> int:
         return len(self._arrays)
+
+
+def _cut(array: NDArray[Any], rows: int) -> Iterator[NDArray[Any]]:
+    """An array that lies in memory, so many rows at a time; without axes it is one piece."""
+    if not array.ndim:
+        yield array
+        return
+    for start in range(0, len(array), rows):
+        yield array[start : start + rows]

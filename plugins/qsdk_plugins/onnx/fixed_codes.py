@@ -18,6 +18,7 @@ import onnx.numpy_helper
 from numpy.typing import NDArray
 
 from qsdk.encodings import Affine, Encoding
+from qsdk.errors import some
 from qsdk.interfaces import FixedCodes
 from qsdk_plugins.onnx.coded_inputs import operation_of
 from qsdk_plugins.onnx.constants import Constants, attributes
@@ -137,7 +138,7 @@ class CodeWriter:
             yield new
         elif self._is_left_to_codes(node):
             yield from self._coded(first, new.input[0])
-        elif operation_of(node) == "Pad" and node.input[0] in self.codes:
+        elif operation_of(node) == "Pad" and self._pads_codes(node):
             yield from self._padded(new)
         else:
             new.output[0] = self._fresh(f"{first}_float")
@@ -173,6 +174,16 @@ class CodeWriter:
         names = self._names[name]
         inputs = [names.codes, names.scale, names.zero_point]
         return self._node("DequantizeLinear", name, inputs, self._renamed.get(name, name))
+
+    def _pads_codes(self, pad: onnx.NodeProto) -> bool:
+        """Whether codes go in and the same codes come out.
+
+        Signed ones do not: onnxruntime makes them unsigned where nothing but QDQ pairs meets them.
+        """
+        codes = self.codes.get(pad.input[0])
+        if codes is None or codes.scheme.signed:
+            return False
+        return codes == self.codes[pad.output[0]]
 
     def _padded(self, pad: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
         """Pad codes, for onnxruntime pads floats otherwise; both sides have the same codes."""
@@ -235,3 +246,44 @@ class CodeWriter:
 
     def _add(self, name: str, values: NDArray[Any]) -> None:
         self.constants.append(onnx.numpy_helper.from_array(np.asarray(values), name))
+
+
+PAIR_LIMIT = 2**15 - 1  # of two products added up in 16 bits, as AVX2 without VNNI does
+LARGEST_CODE = 255
+
+
+def code_notes(
+    weights: list[tuple[Weight, Encoding]], codes: Mapping[str, FixedCodes]
+) -> list[str]:
+    """What runtimes make of these codes that a reader should know."""
+    met = [(w, e) for w, e in weights if data_input(w) in codes and isinstance(e, Affine)]
+    notes = []
+    if any(encoding.scheme.bits < WHOLE_BYTE - 3 for _, encoding in met):
+        notes.append("weights of 4 bits and fewer: onnxruntime decodes them and computes in floats")
+    if any(found.scheme.bits < WHOLE_BYTE for found in codes.values()):
+        notes.append("activations of fewer than 8 bits: onnxruntime clips and computes in floats")
+    if any(found.scheme.signed for found in codes.values()):
+        notes.append(
+            "signed activations: on x86 onnxruntime is slower with them than with floats, and "
+            "needs the session entry session.qdqisint8allowed=1; unsigned ones are faster"
+        )
+    over = [w.layer.name for w, encoding in met if worst_pair(encoding) > PAIR_LIMIT]
+    if over:
+        notes.append(
+            f"{some(over)}: pairs of products can leave 16 bits, where x86 CPUs without VNNI "
+            "saturate; for these use 7-bit weights (the recipe int8-avx2)"
+        )
+    return notes
+
+
+def worst_pair(encoding: Affine) -> int:
+    """The largest sum of two products of one channel, with inputs of 8 bits, unsigned.
+
+    Whichever two weights a kernel pairs: the two largest of one sign bound them all.
+    """
+    rows = encoding.codes.reshape(encoding.shape[0], -1).astype(np.int64)
+    if not rows.size:
+        return 0
+    ends = np.sort(rows, axis=1)
+    high, low = np.maximum(ends[:, -2:], 0).sum(axis=1), np.minimum(ends[:, :2], 0).sum(axis=1)
+    return LARGEST_CODE * int(max(high.max(), -low.min()))

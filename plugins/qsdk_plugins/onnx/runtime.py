@@ -44,6 +44,8 @@ def open_session(proto: bytes, threads: int = 0, *, alone: bool = True) -> Any:
     options.intra_op_num_threads = threads
     # In float: by default a 4-bit MatMul rounds its inputs to 8 bits.
     options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
+    # On x86 it makes signed codes unsigned, but not where several read them: these run in float.
+    options.add_session_config_entry("session.qdqisint8allowed", "1")
     if not alone:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:

@@ -76,6 +76,21 @@ class Flow:
             return node
         return before
 
+    def moves(self, node: onnx.NodeProto) -> bool:
+        """Whether what goes in and what comes out of an operator are to share codes.
+
+        A Concat of values with a Relu and without has codes for each: shared ones would reach
+        below 0, and the Relu would have to stay.
+        """
+        if operation_of(node) not in MOVING:
+            return False
+        return len({self._bounds_of(name) for name in self.data(node)}) == 1
+
+    def _bounds_of(self, name: str) -> tuple[float, float] | None:
+        """What a Relu or Clip that codes do leaves of ``name``."""
+        node = self.producers.get(name)
+        return None if node is None or self.source(name) is node else self.bounds(node)
+
     def data(self, node: onnx.NodeProto) -> list[str]:
         """The inputs that codes may stand for; empty where the operator takes none."""
         operation = operation_of(node)
@@ -133,7 +148,7 @@ class Search:
                 continue  # an island of floats around it stays one
             for input_ in data:
                 self._code(input_)
-                if node is not None and operation_of(node) in MOVING:
+                if node is not None and self._flow.moves(node):
                     self._join(input_, name)
         return before != (len(self._coded), len(self._same))
 
@@ -148,7 +163,7 @@ class Search:
             self._same[b] = a
 
     def _site(self, tensors: list[str]) -> Site:
-        moved = {name for name in tensors if self._is_moved(name)}
+        moved = {name for name in tensors if self._is_moved(name, tensors)}
         reading = [w.layer.name for w in self._weights if data_input(w) in tensors]
         computing = [
             w.layer.name for w in self._weights if self._flow.ranged(w.node.output[0]) in tensors
@@ -159,9 +174,12 @@ class Search:
             layers=tuple(reading or computing),
         )
 
-    def _is_moved(self, name: str) -> bool:
+    def _is_moved(self, name: str, tensors: list[str]) -> bool:
+        """Whether all values of ``name`` come from others of these tensors."""
         node = self._flow.source(name)
-        return node is not None and operation_of(node) in MOVING and bool(self._flow.data(node))
+        if node is None or not self._flow.moves(node):
+            return False
+        return set(self._flow.data(node)) <= set(tensors)
 
 
 def _coded_layer(graph: Graph, name: str) -> Weight:

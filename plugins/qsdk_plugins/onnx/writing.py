@@ -16,7 +16,7 @@ from qsdk.interfaces import Activations, FixedCodes
 from qsdk_plugins.onnx.coded_inputs import refusal
 from qsdk_plugins.onnx.constants import DOMAIN
 from qsdk_plugins.onnx.decoding import Decoder, Parts, needed_opset
-from qsdk_plugins.onnx.fixed_codes import CodeWriter, with_room_for_bias
+from qsdk_plugins.onnx.fixed_codes import CodeWriter, code_notes, with_room_for_bias
 from qsdk_plugins.onnx.graph import Graph, Weight
 from qsdk_plugins.onnx.input_coder import InputCoder
 from qsdk_plugins.onnx.noted import set_metadata
@@ -65,6 +65,7 @@ def rewrite(
         writer.apply(new)
         proto.graph.initializer.extend(writer.constants)
         drop_unused(graph.proto, proto)
+        notes += code_notes(new, codes)
     _define(proto, [part.functions for part in parts] + [coder.functions])
     said = zip(replaced, parts, strict=True)
     notes += grouped((weight.layer.name, note) for weight, part in said for note in part.notes)

@@ -1,0 +1,93 @@
+"""Recipes by name: each is sound, says what it is for, and makes a network that works."""
+
+from __future__ import annotations
+
+import pytest
+from small_net import images, saved
+
+import qsdk
+from qsdk import recipes
+from qsdk.errors import PreflightError, UnknownNameError
+
+BATCHES = [images(8, seed) for seed in range(4)]
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_each_recipe_makes_a_network_near_the_float_one(name, tmp_path):
+    result = qsdk.quantize_model(saved(tmp_path), name, calibration=BATCHES)
+    (check,) = result.report.outputs
+    assert len(result.report.layers) == 5
+    assert check.sqnr_db > (3 if name == "w4a4" else 10)
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_each_recipe_says_what_it_is_for(name):
+    assert recipes.summary(name).endswith(".")
+    assert recipes.find(name).to_dict()["method"]
+
+
+def test_int8_is_what_data_alone_asks_for(tmp_path):
+    result = qsdk.quantize_model(saved(tmp_path), calibration=BATCHES)
+    assert result.report.recipe == recipes.find("int8").to_dict()
+
+
+def test_an_unknown_recipe_has_near_names():
+    with pytest.raises(UnknownNameError, match="did you mean 'int8'"):
+        recipes.find("in8")
+
+
+def test_a_recipe_that_needs_data_says_so_before_any_work(tmp_path):
+    with pytest.raises(PreflightError, match="need data to calibrate on"):
+        qsdk.quantize_model(saved(tmp_path), "int8")
+
+
+def test_data_without_anything_to_calibrate_is_refused(tmp_path):
+    with pytest.raises(PreflightError, match="nothing to calibrate"):
+        qsdk.quantize_model(saved(tmp_path), "rtn", calibration=BATCHES)
+
+
+@pytest.mark.parametrize(
+    ("activations", "options", "said"),
+    [
+        ("minmaxx", {}, "no observer and no quantizer named 'minmaxx'; did you mean 'minmax'"),
+        ("kl", {"strategi": "max"}, "no option 'strategi'"),
+        ("minmax", {"granularity": "per_channel"}, "one scale per tensor"),
+        ("minmax", {"bits": 9}, "bits is 9"),
+    ],
+)
+def test_activations_that_cannot_be_are_refused_before_any_work(
+    activations, options, said, tmp_path
+):
+    recipe = qsdk.Recipe(method="rtn", activations=activations, activation_options=options)
+    with pytest.raises(PreflightError, match=said):
+        qsdk.quantize_model(saved(tmp_path), recipe, calibration=BATCHES)
+
+
+def test_rules_give_layers_other_activations(tmp_path):
+    recipe = qsdk.Recipe(
+        method="rtn",
+        options={"bits": 8},
+        activations="minmax",
+        activation_options={"bits": 4},
+        rules=[
+            qsdk.Rule(match="stem", activation_options={"bits": 8}),
+            qsdk.Rule(match="fc", activations="kl"),
+        ],
+    )
+    result = qsdk.quantize_model(saved(tmp_path), recipe, calibration=BATCHES)
+    codes, watches = result.calibration.codes, result.calibration.watches
+    assert codes["x"].scheme.bits == 8 and codes["stem_relu6"].scheme.bits == 4
+    assert watches["pooled"].observer == "kl" and watches["x"].observer == "minmax"
+
+
+def test_arrays_without_a_graph_cannot_be_calibrated():
+    arrays = {"w": images(4).reshape(4, -1)}
+    with pytest.raises(PreflightError, match="no graph"):
+        qsdk.quantize_model(arrays, "int8", calibration=BATCHES)
+
+
+def test_a_network_far_off_comes_with_a_warning(tmp_path):
+    recipe = qsdk.Recipe(method="rtn", options={"bits": 2, "symmetric": True}, activations="minmax")
+    result = qsdk.quantize_model(saved(tmp_path), recipe, calibration=BATCHES)
+    assert any(note.startswith("warning: output y") for note in result.report.notes)
+    assert "output y on 32 calibration rows" in str(result.report)
