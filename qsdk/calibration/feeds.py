@@ -39,13 +39,14 @@ class Batch:
             digest.update(array.reshape(-1).view(np.uint8).data)
         return int.from_bytes(digest.digest(), "big")
 
-    def parts(self, rows: int) -> Iterator[Feeds]:
-        """The feeds, at most so many rows at a time; whole where ``rows`` is 0."""
+    def parts(self, rows: int) -> Iterator[tuple[int, Feeds]]:
+        """At most so many rows at a time, with the number of the first; whole if ``rows`` is 0."""
         if not rows or self.rows <= rows:
-            yield self.feeds
+            yield 0, self.feeds
             return
         for start in range(0, self.rows, rows):
-            yield {name: array[start : start + rows] for name, array in self.feeds.items()}
+            part = {name: array[start : start + rows] for name, array in self.feeds.items()}
+            yield start, part
 
 
 def batches(data: Data, model: Model) -> Iterator[Batch]:

@@ -8,7 +8,7 @@ import operator
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,12 @@ from qsdk.calibration.statistics import DIGEST_BITS, Calibration, load_calibrati
 from qsdk.calibration.watch import Watch
 from qsdk.errors import DataError
 from qsdk.interfaces import Model
-from qsdk.ranges import extremes
 
 Progress = Callable[[int, int, str], None]
 Tensors = dict[str, NDArray[Any]]
 Extent = tuple[np.float32, np.float32]  # the lowest and the highest value
 
-TENSOR_BYTES = 2**25  # of watched tensors at a time, where nothing else is said
-AT_A_TIME = 2  # parts: one is observed while the model runs on the next
+TENSOR_BYTES = 2**26  # of watched tensors at a time, where nothing else is said
 
 
 def calibrate(
@@ -141,7 +139,7 @@ class _Run:
             first = {name: array[:1] for name, array in batch.feeds.items()}
             one = sum(array.nbytes for array in self._tensors(first, batch.number).values())
             self._rows[row] = max(self._limit(one) // max(one, 1), 1)
-            at_once = AT_A_TIME * min(self._rows[row], batch.rows) * one
+            at_once = min(self._rows[row], batch.rows) * one
             peak = (self._statistics + at_once) / 1e6
             self._progress(batch.number, total, f"at most {peak:.0f} MB beside the model's own")
         return self._rows[row]
@@ -150,12 +148,12 @@ class _Run:
         """Bytes of tensors in a part, of which one row takes ``one``."""
         if self._max_memory is None:
             return TENSOR_BYTES
-        limit = (self._max_memory - self._statistics) // AT_A_TIME
+        limit = self._max_memory - self._statistics
         if limit < one:
             raise DataError(
                 f"max_memory is {self._max_memory} bytes, and this takes at least "
-                f"{self._statistics + AT_A_TIME * one}: {self._statistics} for statistics and "
-                f"{one} for the tensors of one row, {AT_A_TIME} at a time"
+                f"{self._statistics + one}: {self._statistics} for statistics and {one} for the "
+                "tensors of one row"
             )
         return limit
 
@@ -180,25 +178,16 @@ class _Run:
         return bool(free) and all(free) and len(lengths) == 1 and 0 not in lengths and indifferent
 
     def _take(self, batch: Batch, pool: Executor, rows: int) -> None:
-        """Run a batch and observe it; the model runs on while the last part is observed."""
-        seen: list[dict[str, Extent]] = []
-        waiting: list[Future[Extent]] = []
-        names = list(self.found.watches)
-        try:
-            for part in batch.parts(rows):
-                tensors = self._tensors(part, batch.number)
-                if waiting:
-                    seen.append(_results(names, waiting))
-                start = len(seen) * rows
-                waiting = [
-                    pool.submit(self._observe, name, tensors, batch.number, start) for name in names
-                ]
-                del tensors
-            seen.append(_results(names, waiting))
-        except BaseException:
-            for future in waiting:
-                future.cancel()
-            raise
+        """Run a batch and observe it, part by part."""
+        seen = []
+        for start, part in batch.parts(rows):
+            tensors = self._tensors(part, batch.number)
+            waiting = [
+                pool.submit(self._observe, name, tensors, batch.number, start)
+                for name in self.found.watches
+            ]
+            seen.append([future.result() for future in _all_done(waiting)])
+            del tensors, waiting
         self._count(batch, seen)
 
     def _tensors(self, part: Feeds, number: int) -> Tensors:
@@ -211,23 +200,28 @@ class _Run:
         """Show one site's tensors to its observer; the ends of their values."""
         lowest, highest = np.float32(np.inf), np.float32(-np.inf)
         for tensor in self.found.watches[name].site.watched:
-            values = np.ascontiguousarray(tensors[tensor], np.float32)
-            low, high, finite = extremes(values.reshape(1, -1))
-            if not finite:
-                raise not_finite(tensor, tensors[tensor], number, start)
-            self.found.observers[name].observe(values)
-            lowest, highest = min(lowest, low[0]), max(highest, high[0])
+            try:
+                ends = self.found.observers[name].observe(tensors[tensor])
+            except DataError as error:
+                if np.isfinite(tensors[tensor]).all():
+                    raise DataError(f"tensor {tensor!r} in batch {number}: {error}") from None
+                raise not_finite(tensor, tensors[tensor], number, start) from None
+            if ends is not None:
+                lowest, highest = min(lowest, ends.low.min()), max(highest, ends.high.max())
         return lowest, highest
 
-    def _count(self, batch: Batch, seen: list[dict[str, Extent]]) -> None:
+    def _count(self, batch: Batch, seen: list[list[Extent]]) -> None:
         found = self.found
-        for name in found.watches:
-            low, high = min(part[name][0] for part in seen), max(part[name][1] for part in seen)
-            found.coverage[name] = found.coverage[name].with_batch(low + 0, high + 0)
+        for name, extents in zip(found.watches, zip(*seen, strict=True), strict=True):
+            low, high = min(e[0] for e in extents), max(e[1] for e in extents)
+            if low <= high:  # not where all of it was empty
+                found.coverage[name] = found.coverage[name].with_batch(low, high)
         found.batches += 1
         found.rows += batch.rows
         found.data = (found.data + batch.digest()) % 2**DIGEST_BITS
 
 
-def _results(names: list[str], waiting: list[Future[Extent]]) -> dict[str, Extent]:
-    return {name: future.result() for name, future in zip(names, waiting, strict=True)}
+def _all_done(waiting: list[Future[Extent]]) -> list[Future[Extent]]:
+    """The futures when none of them runs any more, so that an error leaves nobody at work."""
+    wait(waiting)
+    return waiting

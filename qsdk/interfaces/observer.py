@@ -35,9 +35,10 @@ class Observer(abc.ABC):
 
     axis: int | None = None
 
-    def observe(self, x: ArrayLike) -> None:
+    def observe(self, x: ArrayLike) -> Ends | None:
         """Take in one batch: floats of any shape, never changed.
 
+        Returns the ends of this batch, channel by channel; None if it is empty.
         Raises DataError for NaN and infinity (with the position), and for an ``axis`` that is
         not there or has another length than before. An empty batch changes nothing.
         """
@@ -52,19 +53,24 @@ class Observer(abc.ABC):
         else:
             raise DataError(f"axis {self.axis} does not exist in a batch of shape {floats.shape}")
         if not rows.size:
-            return
-        if not self._take(np.ascontiguousarray(rows)):
+            return None
+        ends = self._take(np.ascontiguousarray(rows))
+        if ends is None:
             raise not_finite(x, floats, "the batch")
+        return ends
 
-    def _take(self, rows: NDArray[np.float32]) -> bool:
-        """:meth:`_observe`, or False, and nothing changed, where a value is not finite.
+    def _take(self, rows: NDArray[np.float32]) -> Ends | None:
+        """:meth:`_observe`, and the ends of the rows; None, and nothing changed, where a value is
+        not finite.
 
         For those to override that find this out in the pass in which they count.
         """
         low, high, finite = extremes(rows)
-        if finite:
-            self._observe(rows, Ends.of(low, high))
-        return finite
+        if not finite:
+            return None
+        ends = Ends.of(low, high)
+        self._observe(rows, ends)
+        return ends
 
     @abc.abstractmethod
     def _observe(self, rows: NDArray[np.float32], ends: Ends) -> None:

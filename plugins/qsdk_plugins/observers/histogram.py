@@ -153,17 +153,17 @@ class Histogram(Observer):
             raise DataError("nothing was observed; give at least one batch that is not empty")
         return self._seen
 
-    def _take(self, rows: NDArray[np.float32]) -> bool:
+    def _take(self, rows: NDArray[np.float32]) -> Ends | None:
         if len(rows) > 1 or not counts_in_c(self.bins):
             return super()._take(rows)  # the counts of all channels would be there twice
         batch = Seen.of(rows[0], self.bins)
         if batch is None:
-            return False
+            return None
         if self._seen is None:
             self._seen = batch
         else:
             self._seen.add(batch)
-        return True
+        return batch.ends
 
     def _observe(self, rows: NDArray[np.float32], ends: Ends) -> None:
         if self._seen is None:
