@@ -17,18 +17,19 @@ from numpy.typing import NDArray
 
 import qsdk
 from qsdk import metrics, recipes
-from qsdk.calibration import Calibration, Data, calibrate
+from qsdk.calibration import Calibration, Data, Moments, calibrate
 from qsdk.encodings import Encoding
 from qsdk.errors import (
     DataError,
     FileRefusedError,
     NothingQuantizedError,
+    PreflightError,
     QsdkError,
     some,
 )
 from qsdk.interfaces import Adapter, Model, Quantizer
 from qsdk.output_check import Sample, check_outputs, warnings
-from qsdk.plan import Plan, Task, is_observer, make_plan
+from qsdk.plan import FROM_DATA, Plan, Task, is_observer, make_plan
 from qsdk.recipe import Recipe
 from qsdk.registry import registry
 from qsdk.report import LayerReport, Report
@@ -256,6 +257,8 @@ class _Job:
         self.plan = make_plan(self.model, recipe, output, has_data=calibrating.has_data)
         self.calibration: Calibration | None = None
         self._sample = Sample(calibrating.data or ())
+        if calibrating.data is not None:
+            self.plan = with_moments(self.plan, self.model, calibrating.data)
         if self.plan.watches:
             self.calibration = calibrate(
                 self.model,
@@ -298,6 +301,34 @@ def _thin(calibration: Calibration) -> list[str]:
         f"warning: {len(calibration.thin)} of {len(calibration.watches)} ranges may be too narrow "
         f"({some(calibration.thin, 3)}): more calibration data would tell"
     ]
+
+
+def with_moments(plan: Plan, model: Model, data: Data) -> Plan:
+    """The plan, with layers that can tell of their inputs where their quantizers need it."""
+    looking = [task.layer for task in plan.work if task.quantizer.capabilities.needs & FROM_DATA]
+    if not looking:
+        return plan
+    if iter(data) is data:
+        raise PreflightError(
+            [
+                "the method looks at the inputs of layers, which takes more than one pass, and the "
+                "calibration data can be gone through once; give a list of batches"
+            ]
+        )
+    found = Moments(model, looking, data)
+
+    def told(task: Task) -> Task:
+        name = task.layer.name
+        if task.layer not in looking:
+            return task
+        layer = attrs.evolve(
+            task.layer,
+            hessian=lambda: found.of(name).hessian,
+            input_mean=lambda: found.of(name).mean,
+        )
+        return attrs.evolve(task, layer=layer)
+
+    return attrs.evolve(plan, work=tuple(map(told, plan.work)))
 
 
 def uses_observers(recipe: Recipe) -> bool:

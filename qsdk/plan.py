@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from qsdk.calibration import Watch
+from qsdk.calibration import Watch, moments
 from qsdk.errors import (
     ConflictError,
     NothingQuantizedError,
@@ -37,6 +37,7 @@ from qsdk.scheme import SCHEME_WORDS, Granularity, Scheme, Slices
 
 Choice = tuple[str, dict[str, Any]]  # a name in the registry with options
 
+FROM_DATA = frozenset({"hessian", "input_mean"})  # of a layer, where there is data
 WORDS = frozenset(map(str, InputForm))
 FIXED = Scheme(bits=8, signed=False, granularity=Granularity.PER_TENSOR)  # if nothing is said
 
@@ -103,7 +104,8 @@ def make_plan(
                 refused.append((layer.name, str(error)))
     problems += grouped(refused)
     watches, more = _watches(model, recipe, observed)
-    problems += more + _data_problems(bool(observed), has_data)
+    looking = any(task.quantizer.capabilities.needs & FROM_DATA for task in work)
+    problems += more + _data_problems(bool(observed), looking, has_data)
     plan = Plan(tuple(work), kept, tuple(watches))
     if plan.activations:
         problems += model.activation_obstacles(plan.activations)
@@ -190,13 +192,19 @@ def _watch(site: Site, method: str, options: Mapping[str, Any]) -> Watch:
     return watch
 
 
-def _data_problems(is_needed: bool, is_there: bool) -> list[str]:
-    if is_needed and not is_there:
+def _data_problems(observed: bool, looking: bool, is_there: bool) -> list[str]:
+    """observed : activations have fixed codes; looking : quantizers look at layers' inputs."""
+    if looking and not is_there:
+        return [
+            "the method looks at the inputs of layers: give calibration=batches "
+            "(`--calibration DATA`), some hundred samples without labels"
+        ]
+    if observed and not is_there:
         return [
             "activations with fixed codes need data to calibrate on: give calibration=batches "
             "(`--calibration DATA`), some hundred samples without labels"
         ]
-    if is_there and not is_needed:
+    if is_there and not (observed or looking):
         return [
             "there is calibration data, and nothing to calibrate: give activations='minmax' "
             "(`--activations minmax`), or leave the data out"
@@ -239,11 +247,14 @@ def _task(
             f"axis is {quantizer.scheme.axis}; layers of a {model.format} model have their "
             "output channels on axis 0, whatever the file's layout"
         )
-    lacking = quantizer.capabilities.needs - model.has
+    needs = quantizer.capabilities.needs
+    lacking = (needs - FROM_DATA if "run" in model.has else needs) - model.has
     if lacking:
         raise RecipeError(
             f"{method} needs {', '.join(sorted(lacking))}, which {model.format} lacks"
         )
+    if needs & FROM_DATA and (reason := moments.refusal(layer)):
+        raise RecipeError(f"{method} needs the layer's inputs, and {reason}")
     return Task(layer, quantizer, entry.origin, activations)
 
 

@@ -2,8 +2,18 @@
 
 from qsdk.calibration.coverage import Coverage
 from qsdk.calibration.feeds import Data
+from qsdk.calibration.moments import InputMoments, Moments, input_columns
 from qsdk.calibration.running import calibrate
 from qsdk.calibration.statistics import Calibration
 from qsdk.calibration.watch import Watch
 
-__all__ = ["Calibration", "Coverage", "Data", "Watch", "calibrate"]
+__all__ = [
+    "Calibration",
+    "Coverage",
+    "Data",
+    "InputMoments",
+    "Moments",
+    "Watch",
+    "calibrate",
+    "input_columns",
+]

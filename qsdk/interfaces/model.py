@@ -32,6 +32,11 @@ class Layer:
     nbytes : bytes of the weight in the file
     activations : how the input that meets the weight is coded when the model runs
     read : gives the weight, float, of ``shape``; called each time ``weight`` is asked for
+    input_name : the tensor that meets the weight, or "" where the source has no graph
+    hessian : gives the second moment of the layer's inputs, ``X X^T / n``: float64 (groups, K, K)
+        with K = in channels / groups * kernel, in the order of the weight's rows in C order; None
+        where no inputs were seen. Called by quantizers that declare that they need it
+    input_mean : gives the mean of the same inputs: float64 (groups, K)
     """
 
     name: str
@@ -43,6 +48,9 @@ class Layer:
     attributes: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
     activations: Activations = attrs.field(factory=Activations)
     read: Callable[[], NDArray[Any]] = attrs.field(repr=False)
+    input_name: str = ""
+    hessian: Callable[[], NDArray[np.float64]] | None = attrs.field(default=None, repr=False)
+    input_mean: Callable[[], NDArray[np.float64]] | None = attrs.field(default=None, repr=False)
 
     @property
     def weight(self) -> NDArray[Any]:

@@ -101,6 +101,7 @@ class Graph:
             stored=stored,
             nbytes=sum(nbytes(tensor) for tensor in self.constants.tensors(name)),
             attributes={**words, "output": node.output[0]},
+            input_name=node.input[1 if slot.index == 0 else 0] if slot.index < 2 else "",
             activations=input_form(node, slot.index, self.constants.producers),
             read=lambda: layout.to_canonical(self.constants.read(name)),
         )
