@@ -45,6 +45,8 @@ def command(
     if labels_file is not None and data is None:
         raise click.UsageError("--labels needs --data: the models must run to be right or wrong")
     models = (load(float_file), load(quantized_file))
+    if "calibration" in models[1].metadata:  # its batch norms were folded
+        models = (models[0].folded(), models[1])
     labels = load_labels(labels_file) if labels_file else None
     if data is not None:
         _check_run(models, (float_file, quantized_file))

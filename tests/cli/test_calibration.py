@@ -88,3 +88,11 @@ def test_recipes_are_listed_and_described(run):
     assert document["kind"] == "recipe" and document["recipe"]["activations"] == "mse"
     assert "--recipe w4a8" in run("describe", "recipe:w4a8").stdout
     assert "did you mean" in run("describe", "recipe:w4a9", status=2).stderr
+
+
+def test_compare_sees_through_folded_norms(run, net, tmp_path):
+    data, out = tmp_path / "data.npy", tmp_path / "out.onnx"
+    np.save(data, images(20))
+    run("quantize", net, "-o", out, "--calibration", data)
+    document = run("compare", net, out, "--data", data, "--json").document
+    assert all(layer["weight"]["sqnr_db"] > 30 for layer in document["layers"])
