@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from qsdk.interfaces import Layer as Layer
     from qsdk.interfaces import Linear as Linear
     from qsdk.interfaces import Model as Model
+    from qsdk.interfaces import ModelPass as ModelPass
     from qsdk.interfaces import Observer as Observer
     from qsdk.interfaces import Operation as Operation
     from qsdk.interfaces import Output as Output
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
     from qsdk.pipeline import load as load
     from qsdk.pipeline import quantize_file as quantize_file
     from qsdk.pipeline import quantize_model as quantize_model
+    from qsdk.ranges import aciq_alpha as aciq_alpha
+    from qsdk.ranges import aciq_factor as aciq_factor
     from qsdk.recipe import Recipe as Recipe
     from qsdk.recipe import Rule as Rule
     from qsdk.recurrent import gru as gru
@@ -71,6 +74,7 @@ if TYPE_CHECKING:
     from qsdk.storage import ZippedArrays as ZippedArrays
     from qsdk.storage import write_atomic as write_atomic
     from qsdk.storage import write_container as write_container
+    from qsdk.sums import sum_rows as sum_rows
 
 _HOME = {
     "dequantize_rows": "affine",
@@ -95,6 +99,7 @@ _HOME = {
     "Layer": "interfaces",
     "Linear": "interfaces",
     "Model": "interfaces",
+    "ModelPass": "interfaces",
     "Observer": "interfaces",
     "Operation": "interfaces",
     "Output": "interfaces",
@@ -108,6 +113,8 @@ _HOME = {
     "load": "pipeline",
     "quantize_file": "pipeline",
     "quantize_model": "pipeline",
+    "aciq_alpha": "ranges",
+    "aciq_factor": "ranges",
     "Recipe": "recipe",
     "Rule": "recipe",
     "Report": "report",
@@ -124,6 +131,7 @@ _HOME = {
     "ZippedArrays": "storage",
     "write_atomic": "storage",
     "write_container": "storage",
+    "sum_rows": "sums",
 }
 
 __all__ = ["encodings", "errors", "interfaces", "metrics", "registry", *_HOME]

@@ -7,16 +7,18 @@ Zero always lies inside: padding and pruned weights stay exact, and the zero_poi
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from qsdk import native
 from qsdk.affine import scale_and_zero_point, squared_error_rows
 from qsdk.errors import OptionError, did_you_mean
 from qsdk.scheme import Scheme
+from qsdk.sums import sum_rows
 
 Rows = NDArray[np.float32]
 Ends = NDArray[np.float32]  # one per row, on either side of zero
@@ -88,11 +90,69 @@ def _best_factor(
     return best
 
 
+def aciq(rows: Rows, scheme: Scheme) -> Range:
+    """The mean plus and minus what a Laplace or a Gauss distribution of the row's spread asks for.
+
+    Whichever of the two makes the row likelier is taken; never wider than the row.
+    Source: Banner et al., "Post-training 4-bit quantization", arXiv:1810.05723, section 2.
+    """
+    low, high = minmax(rows, scheme)
+    length = rows.shape[1]
+    off = rows.astype(np.float64)
+    mean = sum_rows(off) / length
+    off -= mean[:, None]
+    deviation = sum_rows(np.abs(off)) / length
+    sigma = np.sqrt(sum_rows(off * off) / length)
+    alpha = aciq_alpha(deviation, sigma, scheme.bits)
+    bottom, top = ((mean + side * alpha).astype(np.float32) for side in (-1, 1))
+    return np.clip(bottom, low, 0), np.clip(top, 0, high)
+
+
+# Log-likelihoods per value: -1/2 - log(sigma sqrt(2 pi)) for Gauss, -1 - log(2 b) for Laplace.
+LIKELIER_LAPLACE = 2 * math.sqrt(math.e / (2 * math.pi))  # sigma over b where they are equal
+
+
+def aciq_alpha(deviation: ArrayLike, sigma: ArrayLike, bits: int) -> NDArray[np.float64]:
+    """How far from the mean to clip, by the likelier of the two distributions.
+
+    deviation, sigma : the mean of ``|x - mean x|`` and the square root of that of its square
+    """
+    b, s = np.asarray(deviation), np.asarray(sigma)
+    laplace, gauss = (aciq_factor(kind, bits) for kind in ("laplace", "gauss"))
+    return np.where(s > LIKELIER_LAPLACE * b, laplace * b, gauss * s)
+
+
+@functools.cache
+def aciq_factor(distribution: str, bits: int) -> float:
+    """Where to clip for the least squared error of uniform steps on ``bits`` bits.
+
+    distribution : "laplace" (in units of b = mean |x - mean x|) or "gauss" (of sigma)
+    The root of the derivative of clipping error plus ``alpha**2 / (3 * 4**bits)``.
+
+    >>> round(aciq_factor("laplace", 4), 3), round(aciq_factor("gauss", 4), 3)
+    (5.029, 2.559)
+    """
+    spread = 1 / (3 * 4.0**bits)
+
+    def slope(r: float) -> float:
+        if distribution == "laplace":
+            return r * spread - math.exp(-r)
+        tail = math.erfc(r / math.sqrt(2))
+        return r * (tail + spread) - math.sqrt(2 / math.pi) * math.exp(-r * r / 2)
+
+    low, high = 0.0, 20.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if slope(middle) < 0 else (low, middle)
+    return round(low, 6)  # the same number whatever the machine's exp gives in its last bit
+
+
 RANGE_RULES: dict[str, Callable[[Rows, Scheme], Range]] = {
     "minmax": minmax,
     "absmax": absmax,
     "mse": mse,
     "percentile": percentile,
+    "aciq": aciq,
 }
 
 

@@ -15,7 +15,7 @@ PLUGINS = ROOT / "plugins" / "qsdk_plugins"
 
 # Lowest first. A new module joins the layer that its imports allow.
 LAYERS = [
-    {"errors", "native", "cpu", "streams"},
+    {"errors", "native", "cpu", "streams", "sums"},
     {"scheme"},
     {"affine", "ranges", "fixed_point", "sign_codes"},
     {"encodings", "metrics"},

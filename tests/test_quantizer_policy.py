@@ -256,7 +256,7 @@ def test_the_same_weight_gives_the_same_bits(name, words):
 
 
 @on_each
-@pytest.mark.parametrize("rule", ["minmax", "absmax", "mse", "percentile"])
+@pytest.mark.parametrize("rule", ["minmax", "absmax", "mse", "percentile", "aciq"])
 @in_every_format
 def test_c_and_numpy_give_the_same_bits(name, rule, words, native, monkeypatch):
     in_c = encode(name, NORMAL, range_rule=rule, **words)

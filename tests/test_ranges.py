@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 from qsdk import Scheme, scale_and_zero_point
 from qsdk.affine import squared_error_rows
 from qsdk.errors import OptionError
-from qsdk.ranges import RANGE_RULES, SHRINK, find_range
+from qsdk.ranges import RANGE_RULES, SHRINK, aciq_factor, find_range
 
 rows_of_floats = hnp.arrays(
     np.float32,
@@ -171,3 +171,44 @@ def test_rules_leave_their_rows_unchanged(rule):
 def test_an_unknown_rule_is_refused_with_the_nearest():
     with pytest.raises(OptionError, match="no range rule 'minmx'; did you mean 'minmax'"):
         find_range(SKEWED, AFFINE, "minmx")
+
+
+# -- aciq
+
+LAPLACE = [1.863, 2.831, 3.897, 5.029, 6.205, 7.413, 8.646, 9.897]
+GAUSS = [1.240, 1.711, 2.152, 2.559, 2.936, 3.287, 3.615, 3.924]
+
+
+def test_aciq_factors_are_those_of_the_published_table():
+    for kind, table in (("laplace", LAPLACE), ("gauss", GAUSS)):
+        found = [aciq_factor(kind, bits) for bits in range(1, 9)]
+        assert found == pytest.approx(table, abs=1e-3)
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4])
+@pytest.mark.parametrize("kind", ["laplace", "normal"])
+def test_aciq_has_less_error_than_the_whole_range(kind, bits):
+    rows = getattr(np.random.default_rng(0), kind)(size=(20, 2000)).astype(np.float32)
+    scheme = Scheme(bits=bits, symmetric=True)
+    errors = []
+    for rule in ("absmax", "aciq"):
+        scale, zero_point = scale_and_zero_point(*find_range(rows, scheme, rule), scheme)
+        errors.append(np.square(scale, dtype=float)
+                      * squared_error_rows(rows, scale, zero_point, scheme))  # fmt: skip
+    assert (errors[1] < errors[0]).all()
+
+
+def test_aciq_tells_laplace_from_gauss_and_follows_the_mean():
+    rng = np.random.default_rng(1)
+    for kind, bits, factor in (("laplace", 4, LAPLACE[3]), ("normal", 3, GAUSS[2])):
+        rows = getattr(rng, kind)(0.5, 1, size=(4, 20000)).astype(np.float32)
+        low, high = find_range(rows, Scheme(bits=bits), "aciq")
+        assert low == pytest.approx(0.5 - factor, abs=0.15)
+        assert high == pytest.approx(0.5 + factor, abs=0.15)
+
+
+def test_aciq_is_never_wider_than_the_row():
+    for row in ([[1, 2, 3]], [[-4, -4, 0]], [[0, 0, 0]], [[7]]):
+        rows = np.float32(row)
+        low, high = find_range(rows, AFFINE, "aciq")
+        assert min(rows.min(), 0) <= low[0] <= 0 <= high[0] <= max(rows.max(), 0)

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import qsdk
+from qsdk import sum_rows
 from qsdk.encodings import Affine
 from qsdk.errors import EncodingError, OptionError
 from qsdk.testing.onnx_decoding import _model
 from qsdk_plugins.binary.binary_coded import BinaryCoded
-from qsdk_plugins.binary.slices import lane_sums
 
 GAUSS = np.random.default_rng(0).standard_normal((60, 1024)).astype(np.float32)
 
@@ -119,7 +119,7 @@ def test_sums_are_made_in_sixteen_lanes(length, seed):
     while len(lanes) > 1:
         half = len(lanes) // 2
         lanes = [low + high for low, high in zip(lanes[:half], lanes[half:], strict=True)]
-    assert lane_sums(row[None]).tolist() == lanes
+    assert sum_rows(row[None]).tolist() == lanes
 
 
 # -- Files

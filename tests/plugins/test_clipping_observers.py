@@ -16,7 +16,7 @@ INT8 = Scheme(bits=8, symmetric=True, granularity="per_tensor")
 UINT8 = Scheme(bits=8, signed=False, granularity="per_tensor")
 INT4 = Scheme(bits=4, granularity="per_tensor")
 SCHEMES = (INT8, UINT8, INT4)
-CLIPPING = ("kl", "mse", "cosine")
+CLIPPING = ("kl", "mse", "cosine", "aciq")
 rng = np.random.default_rng(0)
 MANY = rng.standard_normal(1_000_000).astype(np.float32)
 NORMAL = MANY[:50_000]
@@ -236,3 +236,27 @@ def test_ema_goes_on_from_its_state():
     for each in (observer, other):
         each.observe(np.float32([7.0]))
     assert other.range() == observer.range()
+
+
+# -- aciq
+
+
+@pytest.mark.parametrize(("kind", "factor"), [("laplace", 5.029), ("normal", 2.559)])
+def test_aciq_clips_at_the_published_factor(kind, factor):
+    data = getattr(np.random.default_rng(3), kind)(size=200_000).astype(np.float32)
+    low, high = seen("aciq", data).range_for(INT4)
+    assert (-float(low), float(high)) == pytest.approx((factor, factor), abs=0.05)
+
+
+def test_aciq_behind_a_relu_takes_the_factor_of_one_bit_more_and_forgets_zeros():
+    data = np.maximum(np.random.default_rng(4).laplace(size=200_000), 0).astype(np.float32)
+    low, high = seen("aciq", data).range_for(UINT8)
+    assert low == 0
+    assert float(high) == pytest.approx(min(data.max(), 11.163), abs=0.1)
+
+
+@pytest.mark.parametrize("scheme", [INT4, Scheme(bits=3, granularity="per_tensor")], ids=str)
+def test_aciq_has_less_error_than_the_whole_range(scheme):
+    data = np.random.default_rng(5).laplace(size=100_000).astype(np.float32)
+    observer = seen("aciq", data)
+    assert error(data, *observer.range_for(scheme), scheme) < error(data, *observer.range(), scheme)

@@ -87,7 +87,7 @@ def test_symmetric_narrow_codes_change_sign_with_the_weight():
     assert np.array_equal(rtn(WEIGHT, **options).codes, -rtn(-WEIGHT, **options).codes)
 
 
-@pytest.mark.parametrize("rule", ["minmax", "absmax", "mse", "percentile"])
+@pytest.mark.parametrize("rule", ["minmax", "absmax", "mse", "percentile", "aciq"])
 def test_per_channel_equals_a_loop_of_per_tensor(rule):
     whole = rtn(WEIGHT, bits=4, range_rule=rule)
     for i, channel in enumerate(WEIGHT):
@@ -96,7 +96,7 @@ def test_per_channel_equals_a_loop_of_per_tensor(rule):
         assert whole.scale[i] == alone.scale and whole.zero_point[i] == alone.zero_point
 
 
-@pytest.mark.parametrize("rule", ["minmax", "absmax", "mse", "percentile"])
+@pytest.mark.parametrize("rule", ["minmax", "absmax", "mse", "percentile", "aciq"])
 @pytest.mark.parametrize("group_size", [12, 100])
 def test_one_group_for_a_whole_channel_equals_per_channel(rule, group_size):
     groups = rtn(WEIGHT, bits=4, range_rule=rule, group_size=group_size)

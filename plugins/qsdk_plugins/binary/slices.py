@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 import qsdk
 from qsdk_plugins.binary.planes import by_channel, matrix_shape
 
-LANES = 16
 LARGEST = float(np.finfo(np.float32).max) * (1 - 2.0**-20)
 AT_ONCE = 2**20  # values that are held as doubles at a time, where slices are shorter
 
@@ -19,25 +18,6 @@ Digits = NDArray[np.int8]
 Alphas = NDArray[np.float32]
 # Rows (n, length) of doubles to alpha (planes, n) and digits (planes, n, length).
 Code = Callable[[NDArray[np.float64]], tuple[Alphas, Digits]]
-
-
-def lane_sums(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sum of each row: lane l takes values l, l + 16, ..., then halves are added to halves.
-
-    The same bits on every machine, whatever vectors it has.
-
-    >>> lane_sums(np.arange(20.0).reshape(1, 20)).tolist()
-    [190.0]
-    """
-    count, length = rows.shape
-    whole = length // LANES * LANES
-    lanes = np.zeros((count, LANES))
-    if whole:
-        lanes += np.add.reduce(rows[:, :whole].reshape(count, -1, LANES), axis=1)
-    lanes[:, : length - whole] += rows[:, whole:]
-    for half in (8, 4, 2, 1):
-        lanes = lanes[:, :half] + lanes[:, half:]
-    return lanes[:, 0]
 
 
 def code_slices(

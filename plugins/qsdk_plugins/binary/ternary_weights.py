@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import qsdk
 from qsdk.interfaces import Layer
-from qsdk_plugins.binary.slices import code_slices, lane_sums
+from qsdk_plugins.binary.slices import code_slices
 from qsdk_plugins.binary.ternary_coded import Ternary
 
 OF_THE_MEAN = 0.7  # the paper's threshold for weights of unknown distribution
@@ -46,7 +46,7 @@ class TernaryQuantizer(qsdk.Quantizer):
             size = np.abs(rest)
             far = _above_exact(size) if self.rule == "exact" else _above_twn(size)
             count = np.maximum(far.sum(axis=1), 1)  # a slice of zeros: alpha 0
-            alpha[i] = lane_sums(np.where(far, size, 0)) / count
+            alpha[i] = qsdk.sum_rows(np.where(far, size, 0)) / count
             digits[i] = np.sign(rest) * far
             rest = rest - alpha[i, :, None] * digits[i]
         return alpha, digits
@@ -67,7 +67,7 @@ class TernaryResidual(TernaryQuantizer):
 
 def _above_twn(size: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Where ``size``, rows of magnitudes, is above 0.7 of its row's mean."""
-    above: NDArray[np.bool_] = size > OF_THE_MEAN * (lane_sums(size) / size.shape[1])[:, None]
+    above: NDArray[np.bool_] = size > OF_THE_MEAN * (qsdk.sum_rows(size) / size.shape[1])[:, None]
     return above
 
 

@@ -16,7 +16,7 @@ import qsdk
 from qsdk.interfaces import Layer
 from qsdk_plugins.binary.binary_coded import BinaryCoded
 from qsdk_plugins.binary.planes import pack_words
-from qsdk_plugins.binary.slices import code_slices, lane_sums
+from qsdk_plugins.binary.slices import code_slices
 
 Levels = NDArray[np.int64]
 
@@ -92,7 +92,7 @@ class Balanced(UniformMultibit):
         if self.scale == "largest":
             return super()._step(rows, levels, top)
         odd = 2.0 * levels - top
-        return np.maximum(lane_sums(rows * odd) / lane_sums(odd * odd), 0)
+        return np.maximum(qsdk.sum_rows(rows * odd) / qsdk.sum_rows(odd * odd), 0)
 
 
 def _runs(ordered: NDArray[np.float64]) -> tuple[Levels, Levels]:
