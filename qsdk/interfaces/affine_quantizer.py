@@ -28,7 +28,7 @@ def _known_rule(instance: object, attribute: object, value: str) -> None:
 class AffineQuantizer(Quantizer):
     """Lays the grid by ``range_rule``; subclasses say how weights go to its codes.
 
-    range_rule : minmax, absmax, mse (least squared rounding error) or percentile
+    range_rule : minmax, absmax, mse (least squared rounding error), percentile or aciq
     keep_percent : what ``percentile`` keeps of each slice, in percent
     """
 
@@ -68,6 +68,15 @@ class AffineQuantizer(Quantizer):
             self.scheme,
             copy=False,
         )
+
+    def grids(
+        self, weight: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int32], Slices]:
+        """Scale and zero_point of a weight that is not empty, of ``slices.params_shape``."""
+        slices = Slices(self.scheme, weight.shape)
+        found = [self._grid(rows) for rows in slices.split(weight)]
+        scale, zero_point = (slices.join_params(parts) for parts in zip(*found, strict=True))
+        return scale, zero_point, slices
 
     @property
     def _all_in_c(self) -> bool:
@@ -114,12 +123,21 @@ class AffineQuantizer(Quantizer):
         low, high, finite = extremes(spans)
         if not finite:
             raise NotFinite
-        if self.range_rule != "minmax":
-            low, high = find_range(spans, self.scheme, self.range_rule, self.keep_percent)
-        scale, zero_point = grid_rows(low, high, self.scheme)
+        scale, zero_point = self.lay_grid(spans, low, high)
         if whole:
             return np.repeat(scale, len(rows)), np.repeat(zero_point, len(rows))
         return scale, zero_point
+
+    def lay_grid(
+        self, spans: NDArray[np.float32], low: NDArray[np.float32], high: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+        """One scale and zero_point for each row of ``spans`` (n, length), which shares them.
+
+        ``low`` and ``high`` are the least and the greatest value of each row.
+        """
+        if self.range_rule != "minmax":
+            low, high = find_range(spans, self.scheme, self.range_rule, self.keep_percent)
+        return grid_rows(low, high, self.scheme)
 
     @abc.abstractmethod
     def round(

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import abc
 import hashlib
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import attrs
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from qsdk.encodings import Encoding
-from qsdk.errors import RecipeError, some
+from qsdk.errors import DataError, RecipeError, some
+from qsdk.interfaces.links import Changes, Link, Stage
 from qsdk.interfaces.operation import Activations, InputForm
 from qsdk.interfaces.program import Piece, Program
 from qsdk.interfaces.site import FixedCodes, Site
@@ -33,7 +35,9 @@ class Layer:
     activations : how the input that meets the weight is coded when the model runs
     read : gives the weight, float, of ``shape``; called each time ``weight`` is asked for
     input_name : the tensor that meets the weight, or "" where the source has no graph
-    hessian : gives the second moment of the layer's inputs, ``X X^T / n``: float64 (groups, K, K)
+    read_bias : gives what is added to each output channel, (out channels,), zeros where the file
+        has nothing; None where the operation has no place for it
+    hessian : gives the second moment of the layer's inputs, ``X^T X / n``: float64 (groups, K, K)
         with K = in channels / groups * kernel, in the order of the weight's rows in C order; None
         where no inputs were seen. Called by quantizers that declare that they need it
     input_mean : gives the mean of the same inputs: float64 (groups, K)
@@ -49,13 +53,53 @@ class Layer:
     activations: Activations = attrs.field(factory=Activations)
     read: Callable[[], NDArray[Any]] = attrs.field(repr=False)
     input_name: str = ""
+    read_bias: Callable[[], NDArray[Any]] | None = attrs.field(default=None, repr=False)
     hessian: Callable[[], NDArray[np.float64]] | None = attrs.field(default=None, repr=False)
     input_mean: Callable[[], NDArray[np.float64]] | None = attrs.field(default=None, repr=False)
+
+    @classmethod
+    def of_inputs(
+        cls, weight: ArrayLike, inputs: ArrayLike, *, name: str = "weight", groups: int = 1
+    ) -> Self:
+        """A layer of one weight and inputs that it met, for quantizers outside of a pipeline.
+
+        weight : (out channels, in channels / groups, kernel...)
+        inputs : (..., groups * K): what the rows of the weight are multiplied by; for a
+            convolution the patches under the kernel, group by group, each channels first
+        Raises DataError where the lengths do not fit.
+
+        >>> layer = Layer.of_inputs(np.ones((1, 2)), [[1.0, 2.0], [3.0, 0.0]])
+        >>> layer.hessian().tolist()
+        [[[5.0, 1.0], [1.0, 2.0]]]
+        """
+        given, x = np.asarray(weight), np.asarray(inputs, np.float64)
+        length = math.prod(given.shape[1:])
+        if x.ndim < 1 or x.shape[-1] != groups * length or (given.ndim and given.shape[0] % groups):
+            raise DataError(
+                f"inputs of shape {x.shape} do not fit a weight of shape {given.shape} in "
+                f"{groups} groups; the last axis must be {groups * length}"
+            )
+        rows = x.reshape(math.prod(x.shape[:-1]), groups, length).transpose(1, 2, 0)
+        hessian = rows @ rows.transpose(0, 2, 1) / max(rows.shape[2], 1)
+        return cls(
+            name=name,
+            weight_name=name,
+            shape=given.shape,
+            stored=str(given.dtype),
+            nbytes=given.nbytes,
+            read=lambda: given,
+            hessian=lambda: hessian,
+        )
 
     @property
     def weight(self) -> NDArray[Any]:
         """The weight, read or decoded now and not kept."""
         return self.read()
+
+    @property
+    def bias(self) -> NDArray[Any] | None:
+        """What is added to each output channel, read now; None where there is no place for it."""
+        return self.read_bias() if self.read_bias else None
 
     @property
     def is_float(self) -> bool:
@@ -233,6 +277,19 @@ class Model(abc.ABC):
 
         batch : length of a first axis that may be of any length; other such axes get length 1
         """
+        raise TypeError(f"a {self.format} model cannot run: it holds weights and no graph")
+
+    @property
+    def links(self) -> Sequence[Link]:
+        """For each layer of its own weight what comes behind it; empty without a graph."""
+        return ()
+
+    def changed(self, changes: Changes) -> Model:
+        """A new model in memory with other numbers in some places, and without some steps."""
+        raise TypeError(f"a {self.format} model has no graph that could be changed")
+
+    def stages(self, layers: Collection[str]) -> Sequence[Stage]:
+        """The model cut behind each of these layers, for who looks at their outputs in turn."""
         raise TypeError(f"a {self.format} model cannot run: it holds weights and no graph")
 
     def save(self, path: str | Path) -> None:

@@ -11,7 +11,7 @@ import attrs
 from numpy.typing import ArrayLike
 
 from qsdk.encodings import Encoding
-from qsdk.errors import OptionError, SchemeError
+from qsdk.errors import DataError, OptionError, SchemeError, some
 from qsdk.interfaces.finite import as_float32, finite_float32, not_finite
 from qsdk.interfaces.model import Layer
 from qsdk.interfaces.operation import Activations
@@ -28,20 +28,25 @@ def _granularities(words: Iterable[str]) -> frozenset[Granularity]:
     return frozenset(Granularity(word) for word in words)
 
 
+def _words(words: Iterable[str]) -> frozenset[str]:
+    return frozenset(words)
+
+
 @attrs.frozen(kw_only=True)
 class Capabilities:
     """What a quantizer accepts and needs, as data that others read instead of trying.
 
     bits : the widths it takes
     granularity : which slices may share a scale
-    needs : what of a layer it reads beside the weight: nothing yet for a data-free quantizer
+    needs : what of a layer it reads beside the weight, by the names of Layer's fields: nothing for
+        a data-free quantizer, ``{"hessian"}`` for one that must know the layer's inputs
     """
 
     bits: frozenset[int] = attrs.field(converter=_widths)
     granularity: frozenset[Granularity] = attrs.field(
         default=frozenset(Granularity), converter=_granularities
     )
-    needs: frozenset[str] = attrs.field(default=frozenset(), converter=frozenset)
+    needs: frozenset[str] = attrs.field(default=frozenset(), converter=_words)
 
     def refusal(self, scheme: Scheme) -> str | None:
         """Why this scheme is not taken; None when it is."""
@@ -127,6 +132,12 @@ def _with_input_policy(quantize: Callable[..., Encoding]) -> Callable[..., Encod
         floats = prepare(weight, what)
         if prepare is finite_float32:
             Slices(self.scheme, floats.shape)  # refuses an axis that does not exist
+        lacking = [need for need in self.capabilities.needs if getattr(layer, need, None) is None]
+        if lacking:
+            raise DataError(
+                f"{self.name} needs {some(sorted(lacking))} of the layer: calibrate the model, or "
+                "give layer=qsdk.Layer.of_inputs(weight, inputs)"
+            )
         try:
             return quantize(self, floats, layer=layer)
         except NotFinite:

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
+import types
 from collections.abc import Iterator
+from typing import Any
 
+import attrs
 import numpy as np
+from numpy.typing import ArrayLike
 
+from qsdk.encodings import Encoding
 from qsdk.errors import SchemeError
-from qsdk.interfaces import Quantizer
+from qsdk.interfaces import Layer, Quantizer
 from qsdk.scheme import Granularity, Scheme
 from qsdk.testing.check import Array, Case, Contract, NotApplicable
 from qsdk.testing.subject import Subject
 
 GROUP = 4  # values that share a scale where groups are declared: few, so that tails are met
-PROVIDED: frozenset[str] = frozenset()  # what of a layer this kit can give a quantizer
+PROVIDED = frozenset({"hessian"})  # what of a layer this kit can give a quantizer
 
 
 def schemes_of(subject: Subject) -> Iterator[Scheme]:
@@ -51,8 +57,30 @@ def _built(subject: Subject, scheme: Scheme, needs: frozenset[str]) -> Quantizer
     lacking = needs - PROVIDED
     if lacking:
         raise NotApplicable(f"this kit has no {', '.join(sorted(lacking))} of a layer to give")
-    quantizer: Quantizer = subject.build(scheme=scheme)
+    target: Any = _on_layers(subject.target) if needs else subject.target
+    quantizer: Quantizer = attrs.evolve(subject, target=target).build(scheme=scheme)
     return quantizer
+
+
+def _on_layers(target: type[Quantizer]) -> type[Quantizer]:
+    """The class, each of whose weights comes with a layer if none is given."""
+
+    @functools.wraps(target.quantize)
+    def quantize(self: Quantizer, weight: ArrayLike, *, layer: Layer | None = None) -> Encoding:
+        return target.quantize(self, weight, layer=layer or layer_for(np.shape(weight)))
+
+    name, words = target.__name__, {"__slots__": (), "quantize": quantize}
+    return types.new_class(name, (target,), exec_body=lambda body: body.update(words))
+
+
+@functools.cache
+def layer_for(shape: tuple[int, ...]) -> Layer:
+    """A layer whose inputs are correlated, as those of networks are, the last one always zero."""
+    length = math.prod(shape[1:])
+    own = np.random.default_rng(length).standard_normal((2 * length + 3, length + 1))
+    inputs = own[:, :length] + own[:, length:]
+    inputs[:, length - 1 :] = 0
+    return Layer.of_inputs(np.broadcast_to(np.float32(0), shape), inputs)
 
 
 CONTRACT = Contract("quantizer", cases, declared)
