@@ -11,7 +11,7 @@ import pluggy
 
 if TYPE_CHECKING:
     from qsdk.encodings import Encoding
-    from qsdk.interfaces import Adapter, Kernel, Observer, Quantizer
+    from qsdk.interfaces import Adapter, Kernel, ModelPass, Observer, Quantizer
 
 hookspec = pluggy.HookspecMarker("qsdk")
 hookimpl = pluggy.HookimplMarker("qsdk")
@@ -40,3 +40,8 @@ def qsdk_encodings() -> list[type[Encoding]]:  # type: ignore[empty-body]
 @hookspec
 def qsdk_kernels() -> list[type[Kernel]]:  # type: ignore[empty-body]
     """Kernel classes: how an operation runs on an encoding, on one set of CPU features."""
+
+
+@hookspec
+def qsdk_passes() -> list[type[ModelPass]]:  # type: ignore[empty-body]
+    """Pass classes: model in, model out."""

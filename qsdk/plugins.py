@@ -21,7 +21,15 @@ import pluggy
 from qsdk import hookspecs
 from qsdk.encodings import Encoding
 from qsdk.errors import PluginError, QsdkError
-from qsdk.interfaces import CONTRACT, Adapter, Kernel, Observer, Quantizer, misdeclared
+from qsdk.interfaces import (
+    CONTRACT,
+    Adapter,
+    Kernel,
+    ModelPass,
+    Observer,
+    Quantizer,
+    misdeclared,
+)
 from qsdk.streams import output_to_stderr
 
 GROUP = "qsdk"
@@ -31,7 +39,9 @@ KINDS: dict[str, type[Any]] = {
     "adapter": Adapter,
     "encoding": Encoding,
     "kernel": Kernel,
+    "pass": ModelPass,
 }
+HOOKS = {kind: f"qsdk_{kind}s" for kind in KINDS} | {"pass": "qsdk_passes"}
 
 
 @attrs.frozen
@@ -159,10 +169,10 @@ def _entries(plugin: Plugin, module: ModuleType, manager: pluggy.PluginManager) 
     others = [p for p in manager.get_plugins() if p is not module]
     entries = []
     for kind in KINDS:
-        hook = manager.subset_hook_caller(f"qsdk_{kind}s", others)
+        hook = manager.subset_hook_caller(HOOKS[kind], others)
         for given in hook():
             if not isinstance(given, Sequence) or isinstance(given, str):
-                raise PluginError(f"qsdk_{kind}s gave {given!r}; give a list of classes")
+                raise PluginError(f"{HOOKS[kind]} gave {given!r}; give a list of classes")
             for target in given:
                 _check(kind, target)
                 entry = Entry(
@@ -182,7 +192,7 @@ def _check(kind: str, target: Any) -> None:
     interface: Any = KINDS[kind]
     is_class = isinstance(target, type)
     if not (is_class and issubclass(target, interface)):
-        raise PluginError(f"qsdk_{kind}s gave {target!r}; give subclasses of {interface.__name__}")
+        raise PluginError(f"{HOOKS[kind]} gave {target!r}; give subclasses of {interface.__name__}")
     name = getattr(target, "name", None)
     if not isinstance(name, str) or not name or ":" in name:
         raise PluginError(f"{target.__name__}.name is {name!r}; give a short text without ':'")

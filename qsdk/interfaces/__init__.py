@@ -8,7 +8,9 @@ from qsdk.interfaces.ends import Ends
 from qsdk.interfaces.finite import finite_float32
 from qsdk.interfaces.input_codes import InputCodes, code_rows, input_group_size
 from qsdk.interfaces.kernel import Kernel, Prepared
+from qsdk.interfaces.links import Changes, Link, Stage, Step
 from qsdk.interfaces.model import InputType, Layer, Model
+from qsdk.interfaces.model_pass import ModelPass
 from qsdk.interfaces.native_call import NativeCall
 from qsdk.interfaces.observer import Observer
 from qsdk.interfaces.operation import Activations, Conv, InputForm, Linear, Operation, Output
@@ -23,6 +25,7 @@ __all__ = [
     "Adapter",
     "AffineQuantizer",
     "Capabilities",
+    "Changes",
     "Conv",
     "Ends",
     "FixedCodes",
@@ -32,7 +35,9 @@ __all__ = [
     "Kernel",
     "Layer",
     "Linear",
+    "Link",
     "Model",
+    "ModelPass",
     "NativeCall",
     "Observer",
     "Operation",
@@ -42,6 +47,8 @@ __all__ = [
     "Program",
     "Quantizer",
     "Site",
+    "Stage",
+    "Step",
     "code_rows",
     "finite_float32",
     "input_group_size",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import attrs
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from qsdk.interfaces import Layer
 from qsdk_plugins.onnx.coded_inputs import input_form, operation_of
@@ -104,8 +106,26 @@ class Graph:
             input_name=node.input[1 if slot.index == 0 else 0] if slot.index < 2 else "",
             activations=input_form(node, slot.index, self.constants.producers),
             read=lambda: layout.to_canonical(self.constants.read(name)),
+            read_bias=self._bias(node, slot, layout.shape[0]),
         )
         return Weight(layer, node, slot.index, name, layout, data_type)
+
+    def _bias(
+        self, node: onnx.NodeProto, slot: Slot, channels: int
+    ) -> Callable[[], NDArray[np.float32]] | None:
+        """What reads the bias of a layer that can have one."""
+        if slot.index != 1 or node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
+            return None
+        name = node.input[2] if len(node.input) > 2 else ""
+        if name and self.constants.slice(name) is None:
+            return None  # computed when the model runs
+        beta = attributes(node).get("beta", 1.0) if node.op_type == "Gemm" else 1.0
+
+        def read() -> NDArray[np.float32]:
+            held = self.constants.read(name) * beta if name else np.zeros(channels)
+            return np.broadcast_to(held, (1, channels)).reshape(channels).astype(np.float32)
+
+        return read
 
     def _name(self, node: onnx.NodeProto, slot: Slot, tensor: str) -> str:
         """The node's name, else the weight's; numbered if another layer has it already."""

@@ -16,7 +16,19 @@ from numpy.typing import NDArray
 import qsdk
 from qsdk.encodings import Encoding
 from qsdk.errors import DataError
-from qsdk.interfaces import Activations, FixedCodes, InputType, Layer, Model, Site
+from qsdk.interfaces import (
+    Activations,
+    Changes,
+    FixedCodes,
+    InputType,
+    Layer,
+    Link,
+    Model,
+    Site,
+    Stage,
+)
+from qsdk_plugins.onnx.chains import Chains
+from qsdk_plugins.onnx.changing import change
 from qsdk_plugins.onnx.folding import folded
 from qsdk_plugins.onnx.graph import Graph
 from qsdk_plugins.onnx.noted import read_metadata
@@ -25,6 +37,7 @@ from qsdk_plugins.onnx.reading import TensorReader
 from qsdk_plugins.onnx.runtime import one_line, open_session
 from qsdk_plugins.onnx.sites import find_sites
 from qsdk_plugins.onnx.skeleton import clear, is_external, nbytes, set_inside, without_data
+from qsdk_plugins.onnx.stages import stages
 from qsdk_plugins.onnx.writing import activation_obstacles, opset_obstacles, rewrite
 
 INLINE_LIMIT = 2**30  # bytes of constants above which a model gets a data file beside it
@@ -180,6 +193,16 @@ class OnnxModel(Model):
 
     def prepare(self, threads: int = 0) -> OnnxProgram:
         return OnnxProgram(self._graph, threads)
+
+    @property
+    def links(self) -> Sequence[Link]:
+        return Chains(self._graph).links()
+
+    def changed(self, changes: Changes) -> OnnxModel:
+        return OnnxModel(change(self._graph, changes), self.source, self._notes)
+
+    def stages(self, layers: Collection[str]) -> Sequence[Stage]:
+        return stages(self._graph, layers, self.inputs)
 
     def blank(self, batch: int = 1) -> dict[str, NDArray[Any]]:
         return {

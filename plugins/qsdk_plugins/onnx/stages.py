@@ -1,0 +1,105 @@
+"""A model cut behind some of its layers, each piece a model of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from qsdk.errors import DataError
+from qsdk.interfaces import Stage
+from qsdk_plugins.onnx.graph import Graph
+from qsdk_plugins.onnx.runtime import one_line, open_session
+from qsdk_plugins.onnx.skeleton import copy_model, is_external, set_inside
+from qsdk_plugins.onnx.writing import names_read
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+def stages(graph: Graph, layers: Collection[str], inputs: Collection[str]) -> list[Stage]:
+    """Each computes what its layer depends on and no stage before has computed."""
+    nodes = list(graph.proto.graph.node)
+    fixed = graph.constants.fixed
+    reads = [{name for name in names_read(node) if name not in fixed} for node in nodes]
+    makers = {name: i for i, node in enumerate(nodes) for name in node.output if name}
+    outputs = {info.name for info in graph.proto.graph.output}
+    done: set[int] = {i for i, node in enumerate(nodes) if fixed.issuperset(node.output)}
+    held, found = frozenset(inputs), []
+    for weight in graph.weights.values():
+        if weight.layer.name not in layers:
+            continue
+        output = weight.node.output[0]
+        mine = _ancestors(output, held, reads, makers) - done
+        done |= mine
+        later = set().union(*(reads[i] for i in range(len(nodes)) if i not in done), outputs)
+        made = {name for i in mine for name in nodes[i].output if name}
+        given = {name for i in mine for name in reads[i]} & held
+        results = sorted((made & later) | {output})
+        held = frozenset((held | made) & later) | {output}
+        run = _lazy(graph, sorted(mine), sorted(given), results)
+        found.append(Stage(layer=weight.layer.name, output=output, keep=held, run=run))
+    return found
+
+
+def _ancestors(
+    name: str, held: frozenset[str], reads: list[set[str]], makers: dict[str, int]
+) -> set[int]:
+    """Nodes that compute ``name`` from what is held."""
+    found: set[int] = set()
+    waiting = [name]
+    while waiting:
+        tensor = waiting.pop()
+        if tensor in held and tensor != name:
+            continue
+        maker = makers.get(tensor)
+        if maker is not None and maker not in found:
+            found.add(maker)
+            waiting += reads[maker]
+    return found
+
+
+def _lazy(
+    graph: Graph, nodes: list[int], inputs: list[str], outputs: list[str]
+) -> Callable[[Arrays], dict[str, NDArray[Any]]]:
+    """A session that is opened when the types of its inputs are known."""
+    sessions: list[Any] = []
+
+    def run(held: Arrays) -> dict[str, NDArray[Any]]:
+        feeds = {name: held[name] for name in inputs}
+        if not sessions:
+            sessions.append(open_session(_piece(graph, nodes, feeds, outputs), alone=False))
+        try:
+            values = sessions[0].run(outputs, feeds)
+        except Exception as error:  # onnxruntime has a type of its own for each fault
+            raise DataError(f"the model cannot run on this: {one_line(error)}") from None
+        return dict(zip(outputs, values, strict=True))
+
+    return run
+
+
+def _piece(graph: Graph, nodes: list[int], feeds: Arrays, outputs: list[str]) -> bytes:
+    every = graph.proto.graph.node
+    fixed = [i for i, node in enumerate(every) if graph.constants.fixed.issuperset(node.output)]
+    chosen = [every[i] for i in sorted({*nodes, *fixed})]
+    used = {name for node in chosen for name in names_read(node)} | set(outputs)
+    makes = {name for node in chosen for name in node.output} & (used | set(outputs))
+    proto = onnx.ModelProto()
+    copy_model(
+        graph.proto,
+        proto,
+        lambda field, name: (
+            (field == "node" and name in makes and name not in feeds)
+            or (field == "initializer" and name in used)
+        ),
+    )
+    for tensor in proto.graph.initializer:
+        if is_external(tensor):
+            set_inside(tensor, graph.constants.reader.external_bytes(tensor))
+    for name, array in feeds.items():
+        kind = onnx.helper.np_dtype_to_tensor_dtype(np.asarray(array).dtype)
+        proto.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, None))
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
+    return bytes(proto.SerializeToString())

@@ -1,0 +1,77 @@
+"""What lies between the layers of a model, how it can be changed, and running it piece by piece."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import attrs
+from numpy.typing import NDArray
+
+Arrays = Mapping[str, NDArray[Any]]
+Bounds = tuple[NDArray[Any] | None, NDArray[Any] | None]
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Step:
+    """An operator that takes each channel by itself, and a scaled channel to a scaled one.
+
+    operation : ONNX operator type
+    output : name of what it computes; axes : how many axes that has, the channels on the second
+    low, high : values are clipped to these, (channels,) or (); None where they are not
+    scale, shift : ``scale * x + shift``, both (channels,), of a batch norm; None for others
+    """
+
+    operation: str
+    output: str
+    axes: int
+    low: NDArray[Any] | None = None
+    high: NDArray[Any] | None = None
+    scale: NDArray[Any] | None = None
+    shift: NDArray[Any] | None = None
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Link:
+    """The steps behind a layer, as long as each is the only one that uses the one before.
+
+    first : name of a layer whose weight nothing else uses
+    second : the layer at the end, whose input channels are the first's output channels; None where
+        something else is
+    """
+
+    first: str
+    second: str | None
+    steps: tuple[Step, ...]
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Changes:
+    """Other numbers for a model; what is not named stays.
+
+    weights : by layer, each of the layer's shape
+    biases : by layer, each (out channels,)
+    bounds : low and high by the output of a step that clips, each (channels,), () or None
+    removed : outputs of steps that are to be left out
+    """
+
+    weights: Arrays = attrs.field(factory=dict)
+    biases: Arrays = attrs.field(factory=dict)
+    bounds: Mapping[str, Bounds] = attrs.field(factory=dict)
+    removed: Collection[str] = ()
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Stage:
+    """A piece of a model, up to the output of a layer.
+
+    layer : its name; output : the tensor that the layer computes, which is always kept
+    keep : all tensors that later stages need, from here and from before
+    run : takes what is kept of the stage before, at first the model's inputs, and gives what is
+        computed here and needed later, or is ``output``
+    """
+
+    layer: str
+    output: str
+    keep: frozenset[str]
+    run: Callable[[Arrays], dict[str, NDArray[Any]]] = attrs.field(repr=False)
