@@ -16,6 +16,7 @@ CONTRACTS = {
     "encoding": "qsdk.testing.encodings",
     "adapter": "qsdk.testing.adapters",
     "kernel": "qsdk.testing.kernels",
+    "pass": "qsdk.testing.passes",
 }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from qsdk.plugins import HOOKS
 from qsdk.testing.check import Promise
 from qsdk.testing.kinds import CONTRACTS, contract_of
 
@@ -22,7 +23,8 @@ def checks() -> str:
 def _table(kind: str) -> str:
     promises = contract_of(kind).promises
     rows = "\n".join(f"| `{promise.name}` | {_in_a_row(promise)} |" for promise in promises)
-    head = f"\n## {kind.capitalize()}s: {len(promises)} checks\n\n"
+    plural = HOOKS[kind].removeprefix("qsdk_").capitalize()
+    head = f"\n## {plural}: {len(promises)} checks\n\n"
     return f"{head}| check | promise |\n| --- | --- |\n{rows}\n"
 
 

@@ -1,6 +1,6 @@
 """Deliberately wrong plugins: each has one fault, and names the check that has to catch it."""
 
-from . import adapters, encodings, kernels, observers, quantizers
+from . import adapters, encodings, kernels, observers, passes, quantizers
 from .base import MUTANTS
 
 GOOD = [
@@ -10,6 +10,7 @@ GOOD = [
     adapters.Good,
     kernels.Good,
     kernels.GoodConv,
+    passes.Good,
 ]
 
 __all__ = ["GOOD", "MUTANTS"]
