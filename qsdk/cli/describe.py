@@ -113,6 +113,9 @@ def _facts(entry: Entry) -> dict[str, Any]:
         facts["mergeable"] = bool(target.mergeable)
     if entry.kind == "adapter":
         facts["files"] = list(target.suffixes)
+    if entry.kind == "pass":
+        facts["needs"] = sorted(target.needs)
+        facts["keeps the outputs"] = bool(target.preserves)
     if entry.kind == "kernel":
         facts |= _facts_of_kernel(target)
     if getattr(target, "paper", ""):
@@ -140,4 +143,6 @@ def _example(entry: Entry) -> str:
         return f"qsdk inspect model{entry.target.suffixes[0] if entry.target.suffixes else ''}"
     if entry.kind == "kernel":
         return f'qsdk.{entry.target.operation}(weight, kernel="{entry.name}")'
+    if entry.kind == "pass":
+        return f'qsdk.registry.get("{entry.name}").apply(model)'
     return f'qsdk.registry.get("{entry.kind}:{entry.name}")'

@@ -95,7 +95,9 @@ class AffineRealZero(Encoding):
                 f"zero_point of {self.describe()} is float32 {self.affine.scale.shape}, "
                 f"not {self.zero.dtype} {self.zero.shape}"
             )
-        reach = (self.scheme.qmax - self.scheme.qmin + np.abs(self.zero)) * self.affine.scale
+        ends = np.array([self.scheme.qmin, self.scheme.qmax], np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):
+            reach = (ends - self.zero[..., None]) * self.affine.scale[..., None]
         if not np.isfinite(reach).all():
             raise EncodingError("a zero_point lies so far out that values are not finite")
 

@@ -21,6 +21,7 @@ from qsdk_plugins.hqq.affine_real_zero import AffineRealZero
 Doubles = NDArray[np.float64]
 
 STEP = 2.0**20  # shrinking is rounded to 1/STEP: powers differ in their last bits by machine
+LARGEST = np.finfo(np.float32).max * np.float32(1 - 2.0**-20)
 GROWTH = 1.01  # of beta, each round
 
 
@@ -76,6 +77,8 @@ class Hqq(qsdk.Quantizer):
         """Codes (n, length), scale and zero (n,) of rows that share them."""
         low, high = rows.min(axis=1), rows.max(axis=1)
         scale, _ = qsdk.scale_and_zero_point(low, high, self.scheme)
+        # Wherever the zero goes, decoded values stay finite; only the largest floats meet this.
+        scale = np.minimum(scale, LARGEST / np.float32(self.scheme.qmax - self.scheme.qmin))
         steps = rows.astype(np.float64) / scale[:, None]
         zero = self._zero(steps, self._usable(-np.minimum(low, 0) / scale + self.scheme.qmin))
         codes = self._nearest(steps, zero)
