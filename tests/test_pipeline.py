@@ -236,7 +236,7 @@ def test_every_problem_is_found_at_once_and_nothing_is_written(source, tmp_path)
         "pattern 'nothing*' matches no layer",
         "pattern 'gone' matches no layer",
         "conv.weight: axis 7 does not exist in shape (8, 4, 3, 3)",
-        "fc.weight: no quantizer named 'sqant'; did you mean 'squant'?",
+        "fc.weight: no quantizer named 'sqant'; did you mean 'squant'",
         "last.weight: squant has no option 'bts'; did you mean 'bits'?",
         "-o cannot be 'out.onnx'",
         "there is no folder",

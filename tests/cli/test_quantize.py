@@ -113,7 +113,10 @@ def test_quiet_prints_nothing(run, weights, tmp_path):
 
 
 REFUSALS = {
-    "unknown method": (["--method", "sqant"], "no quantizer named 'sqant'; did you mean 'squant'?"),
+    "unknown method": (
+        ["--method", "sqant"],
+        "no quantizer named 'sqant'; did you mean 'squant' or 'easyquant'?",
+    ),
     "method of another kind": (["--method", "observer:minmax"], "minmax"),
     "bits too high": (["--bits", "12"], "bits is 12; codes have 1 to 8 bits"),
     "bits no number": (["--bits", "four"], "'four' is not a valid integer"),
