@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 import types
 from collections.abc import Iterator
@@ -25,14 +24,17 @@ PROVIDED = frozenset({"hessian"})  # what of a layer this kit can give a quantiz
 
 
 def schemes_of(subject: Subject) -> Iterator[Scheme]:
-    """Every declared scheme that there is: width by width, granularity by granularity."""
-    can = subject.target.capabilities
-    for bits, granularity in itertools.product(sorted(can.bits), sorted(can.granularity)):
-        group = GROUP if granularity is Granularity.PER_GROUP else None
-        try:
-            yield subject.scheme.replace(bits=bits, granularity=granularity, group_size=group)
-        except SchemeError:
-            continue  # what cannot exist is not exercised, and so is reported
+    """The lowest and the usual width in every granularity; the others take turns with it."""
+    can, usual = subject.target.capabilities, subject.scheme.bits
+    granularities = sorted(can.granularity)
+    for turn, bits in enumerate(sorted(can.bits)):
+        whole = bits in (min(can.bits), usual)
+        for granularity in granularities if whole else [granularities[turn % len(granularities)]]:
+            group = GROUP if granularity is Granularity.PER_GROUP else None
+            try:
+                yield subject.scheme.replace(bits=bits, granularity=granularity, group_size=group)
+            except SchemeError:
+                continue  # what cannot exist is not exercised, and so is reported
 
 
 def cases(subject: Subject) -> Iterator[Case]:
