@@ -337,5 +337,5 @@ class NineBits(Good):
 
 
 @caught_by(COVERAGE)
-class WantsAHessian(Good):
-    capabilities: ClassVar = qsdk.Capabilities(bits={4}, needs={"hessian"})
+class WantsLabels(Good):
+    capabilities: ClassVar = qsdk.Capabilities(bits={4}, needs={"labels"})
