@@ -13,11 +13,13 @@ WITHOUT=(
     # Minutes of arithmetic, and nothing that a version could change:
     "tests/plugins/test_onnx.py::test_squant_reaches_its_accuracy_and_rounding_does_not"
 )
-# Tests of the documentation, of lanes, those that install packages, and three long ones that runs of
-# the contract kit on a quantizer and on a kernel stand for: of the kit, of C, and of the doctor.
+# Tests of the documentation, of lanes, those that install packages, arithmetic on trained networks,
+# and three long ones that runs of the contract kit on a quantizer and on a kernel stand for: of the kit, of C, and
+# of the doctor.
 OTHERS=(--ignore tests/docs --ignore tests/lanes --ignore tests/thirdparty --ignore tests/testing
     --ignore tests/kernels --ignore tests/native
-    --ignore tests/cli/test_doctor.py --ignore tests/cli/test_kernel_trial.py)
+    --ignore tests/cli/test_doctor.py --ignore tests/cli/test_kernel_trial.py
+    --ignore tests/plugins/test_language_model.py --ignore tests/plugins/test_gru_model.py)
 
 copy_sources "$WORK/sources"
 cd "$WORK/sources"
