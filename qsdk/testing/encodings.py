@@ -38,11 +38,11 @@ DESCRIPTION = 60  # characters that a table has room for
 def cases(subject: Subject) -> Iterator[Case]:
     """Its example, and what quantizers give: once for each of them, and once for each scheme."""
     sample = Case(label="", title="", build=lambda: None)
-    met: set[str | Scheme] = set()
+    met: set[str] = set()
     for label, make in makers(subject.target):
-        made = [_made(make, array) for _, array in some(sample)]
-        fitting = [encoding for encoding in made if isinstance(encoding, subject.target)]
-        if not fitting or met >= (facts := {label.partition("-")[0], fitting[0].scheme}):
+        fits = any(isinstance(_made(make, array), subject.target) for _, array in some(sample))
+        quantizer, _, scheme = label.partition("-")
+        if not fits or met >= (facts := {quantizer, scheme}):
             continue
         met |= facts
         yield Case(label, label, functools.partial(_itself, make), frozenset({"samples"}))

@@ -29,6 +29,15 @@ def examined(installed):
     return document
 
 
+@pytest.fixture(scope="module")
+def without_it(installed):
+    """What the doctor prints where the plugin that hangs is disabled, and how long it took."""
+    words = ["doctor", "--isolate", "--timeout", LIMIT]
+    start = time.monotonic()
+    text = installed.qsdk(*words, status=5, QSDK_DISABLE_PLUGINS="hangs").stdout
+    return {"text": text, "took": time.monotonic() - start}
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_it_survives_and_says_what_happened_and_what_to_do(examined, name):
     (found,) = [p for p in examined["plugins"] if p["name"] == name]
@@ -51,13 +60,12 @@ def test_it_finds_the_others_healthy(examined):
     assert examined["self_test"]["health"] in ("ok", "skipped") and examined["conflicts"] == []
 
 
-def test_it_takes_little_longer_than_the_one_that_hangs(examined):
-    assert LIMIT <= examined["took"] < 30
+def test_it_takes_little_longer_than_the_one_that_hangs(examined, without_it):
+    assert LIMIT <= examined["took"] < without_it["took"] + 3 * LIMIT
 
 
-def test_the_table_is_for_people_too(installed):
-    words = ["doctor", "--isolate", "--timeout", LIMIT]
-    text = installed.qsdk(*words, status=5, QSDK_DISABLE_PLUGINS="hangs").stdout
+def test_the_table_is_for_people_too(without_it):
+    text = without_it["text"]
     assert "at its import the process was killed by SIGSEGV" in text
     assert "broken: zoo-aborts:aborts, zoo-crashes:crashes, " in text
 
