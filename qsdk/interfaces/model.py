@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from qsdk.encodings import Encoding
 from qsdk.errors import DataError, RecipeError, some
+from qsdk.interfaces.folding import folding
 from qsdk.interfaces.links import Changes, Link, Stage
 from qsdk.interfaces.operation import Activations, InputForm
 from qsdk.interfaces.program import Piece, Program
@@ -201,7 +202,8 @@ class Model(abc.ABC):
 
         Equal up to the rounding of floats.
         """
-        return self
+        found = folding(self.layers, self.links)
+        return self.changed(found) if found.removed else self
 
     def sites(self, layers: Collection[str]) -> Sequence[Site]:
         """Where codes must be fixed beforehand so that these layers run in integers.

@@ -102,12 +102,12 @@ def test_a_coded_tensor_keeps_its_name_for_the_decoded_values(tmp_path):
 def test_biases_are_int32_in_steps_of_input_times_weight(tmp_path):
     result = quantized(tmp_path)
     constants = {t.name: t for t in result.model.proto.graph.initializer}
-    name = next(name for name in constants if name.endswith("bias_codes") and "stem" in name)
+    name = next(name for name in constants if "stem.bias" in name and name.endswith("_codes"))
     codes = numpy_helper.to_array(constants[name])
     scale = numpy_helper.to_array(constants[name.replace("_codes", "_scale")])
     assert codes.dtype == np.int32
     input_scale = result.calibration.codes["x"].scale
-    weight = next(n for n in constants if "stem" in n and n.endswith("weight_folded_scale"))
+    weight = next(n for n in constants if "stem" in n and n.endswith("weight_scale"))
     assert np.allclose(scale, input_scale * numpy_helper.to_array(constants[weight]), rtol=1e-6)
 
 

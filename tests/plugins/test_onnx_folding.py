@@ -90,3 +90,18 @@ def test_a_norm_that_others_read_around_stays(tmp_path):
     path.write_bytes(proto.SerializeToString())
     model = qsdk.load(path)
     assert model.folded() is model
+
+
+def test_a_norm_that_takes_statistics_of_each_batch_stays(tmp_path):
+    proto = _normed("Conv", (4, 6, 3, 3))
+    proto.graph.node[1].attribute.append(helper.make_attribute("training_mode", 1))
+    path = tmp_path / "training.onnx"
+    path.write_bytes(proto.SerializeToString())
+    model = qsdk.load(path)
+    assert model.folded() is model
+
+
+def test_the_pass_does_the_same(tmp_path):
+    model = qsdk.load(saved(tmp_path))
+    passed = qsdk.registry.get("fold_batch_norm").apply(model)
+    assert passed.fingerprint() == model.folded().fingerprint() != model.fingerprint()

@@ -98,7 +98,7 @@ class Chains:
         if kind in HOMOGENEOUS and node.input[0] == name:
             return Step(operation=kind, output=output, axes=axes)
         constants = list(self._constants(node, name))
-        if kind == "BatchNormalization" and node.input[0] == name and len(constants) == 4:
+        if kind == "BatchNormalization" and _is_fixed(node, name) and len(constants) == 4:
             gamma, beta, mean, variance = (c for c in constants if c is not None)
             scale = gamma / np.sqrt(variance + words.get("epsilon", 1e-5))
             shift = beta - mean * scale
@@ -121,6 +121,12 @@ class Chains:
                 yield None
             elif other != name and self.graph.constants.slice(other) is not None:
                 yield self.graph.constants.read(other).astype(np.float64)
+
+
+def _is_fixed(norm: onnx.NodeProto, name: str) -> bool:
+    """Whether a norm of ``name`` has the statistics that it is given, and tells of no others."""
+    trains = attributes(norm).get("training_mode", 0) or any(norm.output[1:])
+    return norm.input[0] == name and not trains
 
 
 def by_channel(bound: NDArray[np.float64], channels: int, axes: int) -> NDArray[np.float64] | None:

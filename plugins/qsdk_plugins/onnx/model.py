@@ -29,7 +29,6 @@ from qsdk.interfaces import (
 )
 from qsdk_plugins.onnx.chains import Chains
 from qsdk_plugins.onnx.changing import change
-from qsdk_plugins.onnx.folding import folded
 from qsdk_plugins.onnx.graph import Graph
 from qsdk_plugins.onnx.noted import read_metadata
 from qsdk_plugins.onnx.program import OnnxProgram
@@ -105,10 +104,6 @@ class OnnxModel(Model):
 
     def sites(self, layers: Collection[str]) -> Sequence[Site]:
         return find_sites(self._graph, layers)
-
-    def folded(self) -> Model:
-        proto = folded(self._graph)
-        return self if proto is None else OnnxModel(proto, self.source, self._notes)
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256(self.proto.SerializeToString(deterministic=True))
