@@ -36,6 +36,14 @@ class Sample:
                 self._keep(batch)
             yield batch
 
+    def first(self) -> list[Any]:
+        """The rows that were kept; they are read now if nobody has gone through the data."""
+        if not self.kept:
+            for _ in self:
+                if self._rows >= SAMPLE_ROWS:
+                    break
+        return self.kept
+
     def _keep(self, batch: Any) -> None:
         arrays = batch if isinstance(batch, Mapping) else {"": batch}
         lengths = {len(array) if np.ndim(array) else 0 for array in arrays.values()}

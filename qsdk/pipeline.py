@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,25 +16,21 @@ from numpy.typing import NDArray
 
 import qsdk
 from qsdk import metrics, recipes
-from qsdk.calibration import Calibration, Data, Moments, calibrate
+from qsdk.calibration import Calibration, Data
 from qsdk.encodings import Encoding
 from qsdk.errors import (
     DataError,
     FileRefusedError,
     NothingQuantizedError,
-    PreflightError,
-    QsdkError,
-    some,
 )
 from qsdk.interfaces import Adapter, Model, Quantizer
-from qsdk.output_check import Sample, check_outputs, warnings
-from qsdk.plan import FROM_DATA, Plan, Task, is_observer, make_plan
+from qsdk.job import Calibrating, Job, Progress
+from qsdk.plan import Plan, Task
 from qsdk.recipe import Recipe
 from qsdk.registry import registry
 from qsdk.report import LayerReport, Report
 from qsdk.storage import container
 
-Progress = Callable[[int, int, str], None]
 T = TypeVar("T", list[Any], dict[str, Any])
 
 
@@ -228,117 +223,6 @@ def as_recipe(
     return attrs.evolve(recipe, options={**recipe.options, **options})
 
 
-@attrs.frozen(kw_only=True)
-class Calibrating:
-    """The data of a run, and how to go through it; see :func:`qsdk.calibrate`."""
-
-    data: Data | None = None
-    executor: Executor | None = None
-    state: str | Path | None = None
-    max_memory: int | None = None
-
-    @property
-    def has_data(self) -> bool:
-        return self.data is not None
-
-
-class _Job:
-    """A model with all that is known before its weights are quantized."""
-
-    def __init__(
-        self,
-        model: Model,
-        recipe: Recipe,
-        calibrating: Calibrating,
-        output: Path | None = None,
-        progress: Progress | None = None,
-    ):
-        self.model = model.folded() if uses_observers(recipe) else model
-        self.plan = make_plan(self.model, recipe, output, has_data=calibrating.has_data)
-        self.calibration: Calibration | None = None
-        self._sample = Sample(calibrating.data or ())
-        if calibrating.data is not None:
-            self.plan = with_moments(self.plan, self.model, calibrating.data)
-        if self.plan.watches:
-            self.calibration = calibrate(
-                self.model,
-                self.plan.watches,
-                self._sample,
-                progress=progress,
-                executor=calibrating.executor,
-                state=calibrating.state,
-                max_memory=calibrating.max_memory,
-            )
-        self.run = Run(self.plan, recipe, progress, self.model.metadata, self.calibration)
-
-    @property
-    def coding(self) -> dict[str, Any]:
-        """Adapters that know nothing of coded inputs are not asked for them."""
-        coding: dict[str, Any] = {}
-        if self.plan.activations:
-            coding["activations"] = self.plan.activations
-        if self.calibration is not None:
-            coding["codes"] = self.calibration.codes
-        return coding
-
-    def facts(self, quantized: Model, notes: Sequence[str]) -> dict[str, Any]:
-        """What the report says beside the layers."""
-        if self.calibration is None:
-            return {"notes": tuple(notes)}
-        outputs = check_outputs(self.model, quantized, self._sample.kept)
-        return {
-            "notes": (*notes, *warnings(outputs), *_thin(self.calibration)),
-            "outputs": outputs,
-            "coverage": self.calibration.lines,
-        }
-
-
-def _thin(calibration: Calibration) -> list[str]:
-    """One line for all tensors of which too little was seen."""
-    if not calibration.thin:
-        return []
-    return [
-        f"warning: {len(calibration.thin)} of {len(calibration.watches)} ranges may be too narrow "
-        f"({some(calibration.thin, 3)}): more calibration data would tell"
-    ]
-
-
-def with_moments(plan: Plan, model: Model, data: Data) -> Plan:
-    """The plan, with layers that can tell of their inputs where their quantizers need it."""
-    looking = [task.layer for task in plan.work if task.quantizer.capabilities.needs & FROM_DATA]
-    if not looking:
-        return plan
-    if iter(data) is data:
-        raise PreflightError(
-            [
-                "the method looks at the inputs of layers, which takes more than one pass, and the "
-                "calibration data can be gone through once; give a list of batches"
-            ]
-        )
-    found = Moments(model, looking, data)
-
-    def told(task: Task) -> Task:
-        name = task.layer.name
-        if task.layer not in looking:
-            return task
-        layer = attrs.evolve(
-            task.layer,
-            hessian=lambda: found.of(name).hessian,
-            input_mean=lambda: found.of(name).mean,
-        )
-        return attrs.evolve(task, layer=layer)
-
-    return attrs.evolve(plan, work=tuple(map(told, plan.work)))
-
-
-def uses_observers(recipe: Recipe) -> bool:
-    """Whether some layers are to have inputs with fixed codes."""
-    named = {recipe.activations, *(rule.activations for rule in recipe.rules)}
-    with contextlib.suppress(QsdkError):  # an unknown name is for the plan to report
-        return any(is_observer(method) for method in named if method is not None)
-    return False
-
-
 def quantize_model(
     model: Model | Any,
     recipe: Recipe | str | Path | None = None,
@@ -368,11 +252,18 @@ def quantize_model(
         data=calibration, executor=executor, state=calibration_state, max_memory=max_memory
     )
     recipe = as_recipe(recipe, options, has_data=calibrating.has_data)
-    job = _Job(model, recipe, calibrating, progress=progress)
-    encodings = dict(job.run.encodings())
-    quantized = job.model.with_encodings(encodings, job.run.metadata(), **job.coding)
+    job = Job(model, recipe, calibrating, progress=progress)
+    run = Run(job.plan, recipe, progress, job.model.metadata, job.calibration)
+    quantized = _quantized(job, run)
     facts = job.facts(quantized, quantized.notes)
-    return Result(quantized, job.run.report(**facts), job.calibration)
+    return Result(quantized, run.report(**facts), job.calibration)
+
+
+def _quantized(job: Job, run: Run) -> Model:
+    """The model in memory, with what passes do to it after quantization."""
+    encodings = dict(run.encodings())
+    quantized = job.model.with_encodings(encodings, run.metadata(), **job.coding)
+    return job.finished(quantized)
 
 
 def quantize_file(
@@ -398,23 +289,33 @@ def quantize_file(
         data=calibration, executor=executor, state=calibration_state, max_memory=max_memory
     )
     recipe = as_recipe(recipe, options, has_data=calibrating.has_data)
-    job = _Job(model, recipe, calibrating, output, progress)
+    job = Job(model, recipe, calibrating, output, progress)
+    run = Run(job.plan, recipe, progress, job.model.metadata, job.calibration)
     size_before = file_size(model)
-    notes = job.model.write(output, job.run.encodings(), job.run.metadata, **job.coding)
+    notes = _write(job, run, output)
     written = load(output)
     quantized = _quantized_layers(written) - _quantized_layers(model)
-    if quantized < len(job.run.rows):
+    if quantized < len(run.rows):
         raise NothingQuantizedError(
-            f"{quantized} of {len(job.run.rows)} layers are quantized in {output.name}; "
+            f"{quantized} of {len(run.rows)} layers are quantized in {output.name}; "
             "this is a fault of the adapter or the encoding: please report it"
         )
-    return job.run.report(
+    return run.report(
         source=Path(source).name,
         output=output.name,
         file_bytes_before=size_before,
         file_bytes_after=file_size(written),
         **job.facts(written, notes),
     )
+
+
+def _write(job: Job, run: Run, output: Path) -> Sequence[str]:
+    """A tensor at a time, unless passes change the model once it is quantized; notes on it."""
+    if not job.plan.last:
+        return job.model.write(output, run.encodings(), run.metadata, **job.coding)
+    quantized = _quantized(job, run)
+    quantized.save(output)
+    return quantized.notes
 
 
 def _quantized_layers(model: Model) -> int:

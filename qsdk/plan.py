@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 from collections.abc import Mapping
@@ -27,6 +28,7 @@ from qsdk.interfaces import (
     InputForm,
     Layer,
     Model,
+    ModelPass,
     Quantizer,
     Site,
 )
@@ -62,6 +64,17 @@ class Plan:
     work: tuple[Task, ...]
     kept: Mapping[str, str]
     watches: tuple[Watch, ...] = ()  # what to look at before codes can be fixed
+    passes: tuple[ModelPass, ...] = ()  # those before quantization first
+
+    @property
+    def first(self) -> list[ModelPass]:
+        """Passes before quantization."""
+        return [pass_ for pass_ in self.passes if not pass_.is_last]
+
+    @property
+    def last(self) -> list[ModelPass]:
+        """Passes after quantization."""
+        return [pass_ for pass_ in self.passes if pass_.is_last]
 
     @property
     def activations(self) -> dict[str, Activations]:
@@ -104,9 +117,11 @@ def make_plan(
                 refused.append((layer.name, str(error)))
     problems += grouped(refused)
     watches, more = _watches(model, recipe, observed)
+    passes, wrong = chosen_passes(model, recipe)
     looking = any(task.quantizer.capabilities.needs & FROM_DATA for task in work)
-    problems += more + _data_problems(bool(observed), looking, has_data)
-    plan = Plan(tuple(work), kept, tuple(watches))
+    hungry = [pass_.name for pass_ in passes if "calibration" in pass_.needs]
+    problems += more + wrong + _data_problems(bool(observed), looking, hungry, has_data)
+    plan = Plan(tuple(work), kept, tuple(watches), tuple(passes))
     if plan.activations:
         problems += model.activation_obstacles(plan.activations)
     if output is not None:
@@ -192,19 +207,52 @@ def _watch(site: Site, method: str, options: Mapping[str, Any]) -> Watch:
     return watch
 
 
-def _data_problems(observed: bool, looking: bool, is_there: bool) -> list[str]:
-    """observed : activations have fixed codes; looking : quantizers look at layers' inputs."""
-    if looking and not is_there:
+def chosen_passes(model: Model, recipe: Recipe) -> tuple[list[ModelPass], list[str]]:
+    """The passes of a recipe, and the problems with them."""
+    passes: list[ModelPass] = []
+    problems = []
+    for name, options in recipe.pass_choices():
+        try:
+            passes.append(_pass(model, name, options))
+        except QsdkError as error:
+            problems.append(str(error))
+    for earlier, later in itertools.pairwise(passes):
+        if earlier.is_last and not later.is_last:
+            problems.append(
+                f"the pass {later.name} comes before quantization and {earlier.name} after it; "
+                f"name {later.name} first"
+            )
+    return passes, problems
+
+
+def _pass(model: Model, name: str, options: dict[str, Any]) -> ModelPass:
+    found: ModelPass = build(registry.find(_full_name(name, "pass")), options)
+    lacking = (found.needs & {"graph", "run"}) - model.has
+    if lacking:
+        raise RecipeError(
+            f"the pass {name} needs {', '.join(sorted(lacking))}, which {model.format} lacks"
+        )
+    return found
+
+
+def _data_problems(observed: bool, looking: bool, hungry: list[str], is_there: bool) -> list[str]:
+    """What is wrong with there being data, or not.
+
+    observed : activations have fixed codes; looking : quantizers look at layers' inputs
+    hungry : passes that need data
+    """
+    needing = {
+        "the method looks at the inputs of layers": looking,
+        "activations with fixed codes need data to calibrate on": observed,
+        f"the pass {', '.join(hungry)} needs data": bool(hungry),
+    }
+    why = next((why for why, needs in needing.items() if needs), None)
+    if why is not None and not is_there:
         return [
-            "the method looks at the inputs of layers: give calibration=batches "
-            "(`--calibration DATA`), some hundred samples without labels"
+            f"{why}: give calibration=batches (`--calibration DATA`), some hundred samples "
+            "without labels"
         ]
-    if observed and not is_there:
-        return [
-            "activations with fixed codes need data to calibrate on: give calibration=batches "
-            "(`--calibration DATA`), some hundred samples without labels"
-        ]
-    if is_there and not (observed or looking):
+    if is_there and why is None:
         return [
             "there is calibration data, and nothing to calibrate: give activations='minmax' "
             "(`--activations minmax`), or leave the data out"

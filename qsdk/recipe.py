@@ -2,6 +2,7 @@
 
 method = "greedy"
 activations = "greedy"
+passes = ["equalize", { name = "bias_correction", samples = 64 }]
 exclude = ["*.bias"]
 
 [options]
@@ -36,6 +37,21 @@ def _texts(values: Iterable[str]) -> tuple[str, ...]:
     if isinstance(values, str):
         raise RecipeError(f"{values!r} is one text; give a list, such as [{values!r}]")
     return tuple(values)
+
+
+def _passes(values: Iterable[Any]) -> tuple[Any, ...]:
+    """Each a name, or a table of a name and options."""
+    if isinstance(values, (str, Mapping)):
+        raise RecipeError(f"passes is {values!r}; give a list, such as ['bias_correction']")
+    found = tuple(dict(value) if isinstance(value, Mapping) else value for value in values)
+    for value in found:
+        name = value.get("name") if isinstance(value, dict) else value
+        if not isinstance(name, str):
+            raise RecipeError(
+                f"{value!r} in passes names no pass; write 'bias_correction', or "
+                "{ name = 'bias_correction', samples = 64 }"
+            )
+    return found
 
 
 _is_text = attrs.validators.optional(attrs.validators.instance_of(str))
@@ -77,6 +93,8 @@ class Recipe:
         that are fixed from then on; a quantizer that has ``activations()``, or a word of
         :func:`qsdk.linear`, for codes made in the run; "float32" leaves it as it is
     activation_options : of that observer, with scheme words for its codes, or of that quantizer
+    passes : names of passes, or tables of a name and options, done in this order. Those that need
+        the model before quantization ("reference") come after it, the others before it
     include, exclude : globs on names of layers or of their weights; exclude wins
     rules : exceptions, later ones winning
 
@@ -88,6 +106,7 @@ class Recipe:
     options: dict[str, Any] = attrs.field(factory=dict, validator=_is_table)
     activations: str = attrs.field(default="float32", validator=attrs.validators.instance_of(str))
     activation_options: dict[str, Any] = attrs.field(factory=dict, validator=_is_table)
+    passes: tuple[str | dict[str, Any], ...] = attrs.field(default=(), converter=_passes)
     include: tuple[str, ...] = attrs.field(default=("*",), converter=_texts, validator=_is_texts)
     exclude: tuple[str, ...] = attrs.field(default=(), converter=_texts, validator=_is_texts)
     rules: tuple[Rule, ...] = attrs.field(default=(), converter=tuple)
@@ -145,6 +164,11 @@ class Recipe:
 
     def _rule(self, layer: Layer) -> Rule:
         return next((r for r in reversed(self.rules) if r.applies_to(layer)), Rule())
+
+    def pass_choices(self) -> list[tuple[str, dict[str, Any]]]:
+        """Name and options of each pass, in order."""
+        tables = [{"name": p} if isinstance(p, str) else dict(p) for p in self.passes]
+        return [(table.pop("name"), table) for table in tables]
 
     def unused_patterns(self, layers: Iterable[Layer]) -> list[str]:
         """Globs that match no layer: a misspelt name, most likely."""

@@ -29,6 +29,7 @@ LAYERS = [
         "recipes",
         "output_check",
         "plan",
+        "job",
         "pipeline",
         "session",
     },

@@ -77,6 +77,22 @@ def test_to_dict_is_plain_and_from_dict_takes_it_back():
     assert plain(table)
 
 
+def test_passes_are_names_or_tables_with_options():
+    recipe = Recipe.from_text("passes = ['equalize', { name = 'bias_correction', samples = 64 }]")
+    assert recipe.pass_choices() == [("equalize", {}), ("bias_correction", {"samples": 64})]
+    assert Recipe.from_dict(recipe.to_dict()) == recipe
+    assert recipe.pass_choices() == recipe.pass_choices()
+
+
+@pytest.mark.parametrize(
+    ("passes", "message"),
+    [("equalize", "give a list"), ([{"samples": 3}], "names no pass"), ([3], "3 in passes")],
+)
+def test_passes_without_names_are_refused(passes, message):
+    with pytest.raises(RecipeError, match=message):
+        Recipe(passes=passes)
+
+
 def test_of_several_rules_that_match_the_last_counts():
     recipe = Recipe(
         options={"bits": 4},

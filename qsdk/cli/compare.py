@@ -44,9 +44,8 @@ def command(
 
     if labels_file is not None and data is None:
         raise click.UsageError("--labels needs --data: the models must run to be right or wrong")
-    models = (load(float_file), load(quantized_file))
-    if "calibration" in models[1].metadata:  # its batch norms were folded
-        models = (models[0].folded(), models[1])
+    after = load(quantized_file)
+    models = (_as_quantized(load(float_file), after), after)
     labels = load_labels(labels_file) if labels_file else None
     if data is not None:
         _check_run(models, (float_file, quantized_file))
@@ -58,6 +57,19 @@ def command(
     _document(output, models, rows, tensors, outputs)
     _show(output, rows, tensors)
     _show_outputs(output, outputs)
+
+
+def _as_quantized(before: Model, after: Model) -> Model:
+    """The float model with norms folded and passes done, where the other one was made so."""
+    from qsdk.errors import QsdkError
+    from qsdk.job import prepared
+    from qsdk.recipe import Recipe
+
+    noted = after.metadata.get("recipe")
+    try:
+        return prepared(before, Recipe.from_dict(noted)) if isinstance(noted, dict) else before
+    except QsdkError:  # whatever a file says of itself, what lies in it can be compared
+        return before
 
 
 def _check_run(models: tuple[Model, Model], files: tuple[Path, Path]) -> None:

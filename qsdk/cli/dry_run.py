@@ -9,7 +9,8 @@ from typing import Any
 from qsdk.cli.output import Output
 from qsdk.cli.text import by_reason, shape_text, size_text
 from qsdk.interfaces import Layer, Quantizer
-from qsdk.pipeline import load, uses_observers
+from qsdk.job import with_norms_folded
+from qsdk.pipeline import load
 from qsdk.plan import make_plan
 from qsdk.recipe import Recipe
 from qsdk.scheme import Slices
@@ -19,9 +20,7 @@ def show_plan(
     output: Output, source: Path, target: Path | None, recipe: Recipe, *, has_data: bool = False
 ) -> None:
     """Say what a run would do; raises what the run would raise before it starts."""
-    model = load(source)
-    if uses_observers(recipe):
-        model = model.folded()
+    model = with_norms_folded(load(source), recipe)
     plan = make_plan(model, recipe, target, has_data=has_data)
     rows = [_row(task.layer, task.quantizer) for task in plan.work]
     before = sum(row["nbytes_before"] for row in rows)
@@ -33,6 +32,10 @@ def show_plan(
             "layers": rows,
             "kept": plan.kept,
             "activations": {watch.name: watch.observer for watch in plan.watches},
+            "passes": {
+                "before": [pass_.name for pass_ in plan.first],
+                "after": [pass_.name for pass_ in plan.last],
+            },
             "nbytes_before": before,
             "nbytes_after": after,
         }
@@ -53,6 +56,9 @@ def show_plan(
     output.say()
     for line in by_reason(plan.kept):
         output.say(f"kept: {line}")
+    for when, passes in (("before", plan.first), ("after", plan.last)):
+        if passes:
+            output.say(f"{when} quantization: {', '.join(pass_.name for pass_ in passes)}")
     if plan.watches:
         output.say(f"{len(plan.watches)} tensors would get fixed codes after calibration")
     output.say(

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
+import attrs
 import numpy as np
 
 from qsdk.encodings import Affine
 from qsdk.errors import QsdkError
-from qsdk.pipeline import load, uses_observers
+from qsdk.job import prepared, uses_observers
+from qsdk.pipeline import load
 from qsdk.plan import make_plan
 from qsdk.recipe import Recipe
 
@@ -22,8 +24,8 @@ def code_histograms(source: Path, recipe: Recipe, names: Collection[str]) -> dic
     Layers without integer codes are absent; all are when the output took the source's place.
     """
     try:
-        model, calibrated = load(source), uses_observers(recipe)
-        plan = make_plan(model.folded() if calibrated else model, recipe, has_data=calibrated)
+        model, needs_data = prepared(load(source), recipe), uses_observers(recipe)
+        plan = make_plan(model, attrs.evolve(recipe, passes=()), has_data=needs_data)
     except QsdkError:
         return {}
     found: dict[str, Histogram] = {}

@@ -182,6 +182,8 @@ def _tell_missed(missed: dict[str, Any]) -> int:
 
 
 def _show(output: Output, report: Report) -> None:
+    from qsdk.recipe import Recipe
+
     output.table(
         ["layer", "shape", "from -> to", ">bytes", ">SQNR dB", ">max error"],
         [
@@ -200,6 +202,8 @@ def _show(output: Output, report: Report) -> None:
     if report.coverage:
         output.table(["codes of", "seen in calibration"], list(report.coverage.items()))
         output.say()
+    for name, options in Recipe.from_dict(report.recipe).pass_choices():
+        output.say(f"pass: {name}{''.join(f' {k}={v}' for k, v in options.items())}")
     output.say(report.summary())
     for check in report.outputs:
         output.say(str(check))

@@ -31,6 +31,11 @@ class ModelPass(abc.ABC):
     preserves: ClassVar[bool] = False
     contract: ClassVar[int] = CONTRACT
 
+    @property
+    def is_last(self) -> bool:
+        """Whether it comes after quantization: it looks at the model before as well."""
+        return "reference" in self.needs
+
     def apply(
         self, model: Model, *, reference: Model | None = None, calibration: Iterable[Feeds] = ()
     ) -> Model:

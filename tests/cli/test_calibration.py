@@ -54,6 +54,16 @@ def test_observers_without_data_are_wrong_use(run, net, tmp_path):
     assert "--calibration" in result.stderr
 
 
+def test_gptq_takes_the_data_and_says_so_without(run, net, data, tmp_path):
+    out = tmp_path / "out.onnx"
+    words = ["quantize", net, "-o", out, "--method", "gptq", "--bits", 4]
+    assert "looks at the inputs of layers: give" in run(*words, status=2).stderr
+    assert not out.exists()
+    document = run(*words, "--calibration", data, "--json").document
+    assert {layer["method"] for layer in document["layers"]} == {"gptq"}
+    assert len(document["layers"]) == 5 and document["outputs"][0]["sqnr_db"] > 10
+
+
 def test_bad_data_is_refused_and_nothing_is_written(run, net, tmp_path):
     array = images(4)
     array[3, 1, 2, 0] = np.nan
@@ -88,6 +98,24 @@ def test_recipes_are_listed_and_described(run):
     assert document["kind"] == "recipe" and document["recipe"]["activations"] == "mse"
     assert "--recipe w4a8" in run("describe", "recipe:w4a8").stdout
     assert "did you mean" in run("describe", "recipe:w4a9", status=2).stderr
+
+
+def test_passes_are_shown_before_and_after(run, net, tmp_path):
+    data, recipe, out = tmp_path / "data.npy", tmp_path / "r.toml", tmp_path / "out.onnx"
+    np.save(data, images(20))
+    recipe.write_text(
+        "activations = 'minmax'\npasses = ['equalize', { name = 'bias_correction', samples = 9 }]"
+    )
+    words = ["quantize", net, "-o", out, "--recipe", recipe, "--calibration", data]
+    shown = run(*words, "--dry-run").stdout
+    assert "before quantization: equalize" in shown
+    assert "after quantization: bias_correction" in shown
+    document = run(*words, "--dry-run", "--json").document
+    assert document["passes"] == {"before": ["equalize"], "after": ["bias_correction"]}
+    assert "pass: equalize\npass: bias_correction samples=9\n" in run(*words).stdout
+    compared = run("compare", net, out, "--data", data, "--json").document
+    assert all(layer["weight"]["sqnr_db"] > 15 for layer in compared["layers"])
+    assert 'passes = ["bias_correction"]' in run("describe", "int8").stdout
 
 
 def test_compare_sees_through_folded_norms(run, net, tmp_path):

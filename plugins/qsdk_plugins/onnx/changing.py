@@ -14,11 +14,13 @@ from qsdk.errors import DataError
 from qsdk.interfaces import Changes, Step
 from qsdk.interfaces.links import Bounds
 from qsdk_plugins.onnx.chains import Chains
-from qsdk_plugins.onnx.constants import attributes
+from qsdk_plugins.onnx.constants import Constants, attributes
+from qsdk_plugins.onnx.fixed_codes import MOST_BIAS
 from qsdk_plugins.onnx.graph import Graph, Weight
 from qsdk_plugins.onnx.writing import fresh_names, names_read, skeleton
 
 BIASED = frozenset({"Conv", "ConvTranspose", "Gemm"})  # the bias is their third input
+CODED = frozenset({"Conv", "Gemm"})  # whose bias may be codes of int32
 
 
 def change(graph: Graph, changes: Changes) -> onnx.ModelProto:
@@ -26,7 +28,7 @@ def change(graph: Graph, changes: Changes) -> onnx.ModelProto:
     weights = [graph.weights[name] for name in changes.weights]
     steps = {step.output: step for link in Chains(graph).links() for step in link.steps}
     proto = skeleton(graph, weights)
-    edit = Edit(proto)
+    edit = Edit(proto, graph.constants)
     for weight, array in zip(weights, changes.weights.values(), strict=True):
         edit.constant(weight.layout.to_file(_checked(weight, array, weight.layer.shape)),
                       weight.tensor, weight.data_type)  # fmt: skip
@@ -55,8 +57,8 @@ class Edit:
     float : the element type of its activations, taken from its inputs
     """
 
-    def __init__(self, proto: onnx.ModelProto):
-        self.graph = proto.graph
+    def __init__(self, proto: onnx.ModelProto, constants: Constants):
+        self.graph, self._old = proto.graph, constants
         self.fresh: Callable[[str], str] = fresh_names(proto)
         floats = (info.type.tensor_type.elem_type for info in proto.graph.input)
         kinds = (onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE, onnx.TensorProto.BFLOAT16)
@@ -72,6 +74,11 @@ class Edit:
     def bias(self, weight: Weight, bias: NDArray[Any]) -> None:
         node = self.by_output[weight.node.output[0]]
         name = self.fresh(f"{weight.layer.name}.bias")
+        scale = self._bias_scale(node)
+        if scale is not None and (np.abs(bias / scale) < MOST_BIAS).all():
+            del node.input[2:]
+            node.input.append(self._in_steps(node, bias, scale, name))
+            return
         if node.op_type in BIASED:
             bias = bias / attributes(node).get("beta", 1.0) if node.op_type == "Gemm" else bias
             del node.input[2:]
@@ -81,6 +88,49 @@ class Edit:
         node.output[0] = before
         self.constant(bias, name, weight.data_type)
         self._insert(node, onnx.helper.make_node("Add", [before, name], [output]), before=False)
+
+    def _bias_scale(self, node: onnx.NodeProto) -> NDArray[np.float32] | None:
+        """Of a bias in codes, which runtimes need to compute in integers; None where it is floats.
+
+        It is that of the old bias, or where there was none that of the input times the weight's.
+        """
+        if node.op_type not in CODED or len(node.input) < 2:
+            return None
+        if len(node.input) > 2 and node.input[2]:
+            return self._scale(node.input[2], of_bias=True)
+        words = attributes(node)
+        data, weight = (self._scale(name) for name in node.input[:2])
+        if data is None or weight is None or data.ndim or weight.ndim > 1:
+            return None
+        plain = words.get("alpha", 1.0) == 1 and words.get("beta", 1.0) == 1
+        return data * weight if plain else None
+
+    def _scale(self, name: str, *, of_bias: bool = False) -> NDArray[np.float32] | None:
+        """The scale that a tensor is decoded by, if it is."""
+        node = self._old.producers.get(name)
+        if node is None or node.op_type != "DequantizeLinear" or node.domain:
+            return None
+        codes, scale = (self._old.initializers.get(part) for part in node.input[:2])
+        is_int32 = codes is not None and codes.data_type == onnx.TensorProto.INT32
+        if scale is None or (of_bias and not is_int32):
+            return None
+        return np.asarray(self._old.reader.read(scale), np.float32)
+
+    def _in_steps(
+        self, node: onnx.NodeProto, bias: NDArray[Any], scale: NDArray[np.float32], name: str
+    ) -> str:
+        """The bias as int32 codes behind a DequantizeLinear."""
+        along = np.array(np.broadcast_to(scale, bias.shape))
+        steps = np.rint(np.asarray(bias, np.float64) / along)
+        inputs = [
+            self.constant(steps, self.fresh(f"{name}_codes"), onnx.TensorProto.INT32),
+            self.constant(along, self.fresh(f"{name}_scale"), onnx.TensorProto.FLOAT),
+        ]
+        decode = onnx.helper.make_node(
+            "DequantizeLinear", inputs, [name], name=self.fresh(f"{name}_decode"), axis=0
+        )
+        self._insert(node, decode, before=True)
+        return name
 
     def bounds(self, step: Step, x: str, bounds: Bounds) -> None:
         """Clip has bounds for all channels together: those of each take Relu, Max and Min.
@@ -121,9 +171,22 @@ class Edit:
 
     def drop_unused(self) -> None:
         """Constants that nothing uses any more, also where they are inputs as well."""
+        self._drop_decoders()
         used = {name for node in self.graph.node for name in names_read(node)}
         used |= {info.name for info in self.graph.output}
         idle = {tensor.name for tensor in self.graph.initializer} - used
         for items in (self.graph.initializer, self.graph.input):
             for item in [item for item in items if item.name in idle]:
                 items.remove(item)
+
+    def _drop_decoders(self) -> None:
+        """What decoded a bias that has been replaced."""
+        used = {name for node in self.graph.node for name in names_read(node)}
+        used |= {info.name for info in self.graph.output}
+        idle = [
+            node
+            for node in self.graph.node
+            if node.op_type == "DequantizeLinear" and used.isdisjoint(node.output)
+        ]
+        for node in idle:
+            self.graph.node.remove(node)

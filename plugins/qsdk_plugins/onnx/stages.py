@@ -70,7 +70,8 @@ def _lazy(
     def run(held: Arrays) -> dict[str, NDArray[Any]]:
         feeds = {name: held[name] for name in inputs}
         if not sessions:
-            sessions.append(open_session(_piece(graph, nodes, feeds, outputs), alone=False))
+            piece = _piece(graph, nodes, feeds, outputs)
+            sessions.append(open_session(piece, alone=False, in_floats=True))
         try:
             values = sessions[0].run(outputs, feeds)
         except Exception as error:  # onnxruntime has a type of its own for each fault
