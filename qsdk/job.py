@@ -18,6 +18,7 @@ from qsdk.output_check import Sample, check_outputs, warnings
 from qsdk.plan import FROM_DATA, Plan, Task, chosen_passes, is_observer, make_plan
 from qsdk.recipe import Recipe
 
+PASS_ROWS = 16  # of a batch that passes get at a time, where a model takes any number
 Progress = Callable[[int, int, str], None]
 
 
@@ -119,8 +120,11 @@ class Job:
         data, is_once = self._calibrating.data, self._calibrating.is_once
         if data is None or (is_once and is_first):
             return
+        types = model.input_types.values()
+        is_free = all(t.shape is not None and t.shape[:1] == (None,) for t in types)
         for batch in batches(self._sample.first() if is_once else data, model):
-            yield batch.feeds
+            for _, part in batch.parts(PASS_ROWS if is_free else 0):
+                yield part
 
     def facts(self, quantized: Model, notes: Sequence[str]) -> dict[str, Any]:
         """What the report says beside the layers."""

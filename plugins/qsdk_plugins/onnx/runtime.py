@@ -34,12 +34,13 @@ def import_onnxruntime() -> Any:
 
 
 def open_session(
-    proto: bytes, threads: int = 0, *, alone: bool = True, in_floats: bool = False
+    proto: bytes, threads: int = 0, *, alone: bool = True, is_piece: bool = False
 ) -> Any:
     """An onnxruntime session that computes what the file says.
 
     alone : nothing else runs in between, so that its threads may wait for the next call
-    in_floats : operators between codes compute in floats, so that no sum saturates
+    is_piece : of a model, one of many: it keeps no memory between runs, and operators between
+        codes compute in floats, so that no sum saturates
     """
     runtime = import_onnxruntime()
     options = runtime.SessionOptions()
@@ -49,7 +50,8 @@ def open_session(
     options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
     # On x86 it makes signed codes unsigned, but not where several read them: these run in float.
     options.add_session_config_entry("session.qdqisint8allowed", "1")
-    if in_floats:
+    if is_piece:
+        options.enable_cpu_mem_arena = False
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     if not alone:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")

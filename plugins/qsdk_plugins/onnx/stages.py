@@ -71,7 +71,7 @@ def _lazy(
         feeds = {name: held[name] for name in inputs}
         if not sessions:
             piece = _piece(graph, nodes, feeds, outputs)
-            sessions.append(open_session(piece, alone=False, in_floats=True))
+            sessions.append(open_session(piece, alone=False, is_piece=True))
         try:
             values = sessions[0].run(outputs, feeds)
         except Exception as error:  # onnxruntime has a type of its own for each fault

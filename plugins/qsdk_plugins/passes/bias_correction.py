@@ -6,7 +6,8 @@ Source: Nagel et al., arXiv:1906.04721, section 4.2, in its empirical form.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from typing import ClassVar
 
 import attrs
@@ -19,6 +20,9 @@ from qsdk.interfaces import Changes, Layer, Model, ModelPass, Stage
 from qsdk.interfaces.model_pass import Feeds
 
 Doubles = NDArray[np.float64]
+Tensors = dict[str, NDArray[np.float32]]
+
+HELD_BYTES = 2**25  # of tensors between two stages, of both models; batches beyond are dropped
 
 
 @attrs.frozen(kw_only=True)
@@ -26,7 +30,8 @@ class BiasCorrection(ModelPass):
     """``b <- b + E[y] - E[y']``, layer after layer, y' computed with what is corrected already.
 
     samples : so many inputs are looked at, at most. What later layers need of each is held, of
-        the float model and of the quantized one, and nothing else
+        the float model and of the quantized one, and nothing else; where that is more than 32 MiB
+        the last samples are left out from there on
     """
 
     name: ClassVar[str] = "bias_correction"
@@ -37,8 +42,8 @@ class BiasCorrection(ModelPass):
 
     def change(self, model: Model, reference: Model | None, calibration: Iterable[Feeds]) -> Model:
         assert reference is not None  # needed, so it was checked
-        held = list(_first(calibration, self.samples))
-        if not held:
+        expected = [dict(feeds) for feeds in _first(calibration, self.samples)]
+        if not expected:
             raise DataError("bias_correction was given no calibration batch; give one or more")
         theirs = {layer.name for layer in reference.layers}
         layers = {
@@ -46,13 +51,21 @@ class BiasCorrection(ModelPass):
             for layer in model.layers
             if layer.read_bias is not None and layer.name in theirs
         }
-        expected, found = ([dict(feeds) for feeds in held] for _ in range(2))
+        found = [dict(feeds) for feeds in expected]
         biases: dict[str, Doubles] = {}
-        pairs = zip(reference.stages(layers), model.stages(layers), strict=True)
-        for stage_before, stage in pairs:
+        stages = (_in_turn(each.stages(layers)) for each in (reference, model))
+        for stage_before, stage in zip(*stages, strict=True):
             layer = layers[stage.layer]
-            before, after = _advance(stage_before, expected, layer), _advance(stage, found, layer)
-            shift = before - after
+            sums = _Mean(layer), _Mean(layer)
+            bytes_held = 0
+            for i in range(len(expected)):
+                expected[i] = sums[0].advanced(stage_before, expected[i])
+                found[i] = sums[1].advanced(stage, found[i])
+                bytes_held += sum(a.nbytes for at in (expected, found) for a in at[i].values())
+                if bytes_held > HELD_BYTES:
+                    break
+            del expected[i + 1 :], found[i + 1 :]
+            shift = sums[0].value - sums[1].value
             biases[layer.name] = np.asarray(layer.bias, np.float64) + shift
             for tensors in found:
                 value = tensors[stage.output]
@@ -61,27 +74,44 @@ class BiasCorrection(ModelPass):
 
 
 def _first(calibration: Iterable[Feeds], samples: int) -> Iterable[Feeds]:
-    """Batches until there are so many samples; the last one is cut."""
-    left = samples
+    """Batches until there are so many samples, or bytes; the last one is cut."""
+    left, bytes_held = samples, 0
     for feeds in calibration:
         count = max((len(array) for array in feeds.values() if np.ndim(array)), default=1)
         yield {name: a[:left] if np.shape(a)[:1] == (count,) else a for name, a in feeds.items()}
         left -= count
-        if left <= 0:
+        bytes_held += sum(array.nbytes for array in feeds.values())
+        if left <= 0 or bytes_held > HELD_BYTES // 2:
             return
 
 
-def _advance(stage: Stage, held: list[dict[str, NDArray[np.float32]]], layer: Layer) -> Doubles:
-    """Run a stage on every batch, keep what is needed later; the mean of each channel."""
-    total, count = np.zeros(layer.shape[0]), 0
-    for i, tensors in enumerate(held):
+def _in_turn(stages: Sequence[Stage]) -> Iterator[Stage]:
+    """One after the other, none held any longer than it is needed."""
+    waiting = deque(stages)
+    del stages
+    while waiting:
+        yield waiting.popleft()
+
+
+class _Mean:
+    """Of each channel of a layer's output, over all batches that a stage has run on."""
+
+    def __init__(self, layer: Layer):
+        self._layer, self._total, self._count = layer, np.zeros(layer.shape[0]), 0
+
+    def advanced(self, stage: Stage, tensors: Tensors) -> Tensors:
+        """Run a stage on what is held of one batch; what is needed later."""
         made = stage.run(tensors)
-        value = np.moveaxis(made[stage.output], _axis(layer), -1)
-        total += value.reshape(-1, layer.shape[0]).sum(axis=0, dtype=np.float64)
-        count += value.size // max(layer.shape[0], 1)
+        value = np.moveaxis(made[stage.output], _axis(self._layer), -1)
+        channels = len(self._total)
+        self._total += value.reshape(-1, channels).sum(axis=0, dtype=np.float64)
+        self._count += value.size // max(channels, 1)
         every = itertools.chain(tensors.items(), made.items())
-        held[i] = {name: array for name, array in every if name in stage.keep}
-    return total / max(count, 1)
+        return {name: array for name, array in every if name in stage.keep}
+
+    @property
+    def value(self) -> Doubles:
+        return self._total / max(self._count, 1)
 
 
 def _axis(layer: Layer) -> int:
