@@ -75,7 +75,7 @@ def test_progress_in_a_log_comes_in_few_lines(capsys):
             advance(done, 1000, "b")
     with lines("running", between=0.0) as advance:
         advance(3, 0, "batches")
-    assert capsys.readouterr().err == "working: 1 of 5 a\\x1b\nrunning: 3 batches\n"
+    assert capsys.readouterr().err == "working: 1 of 5, 0 s left a\\x1b\nrunning: 3 batches\n"
 
 
 def test_json_has_no_number_that_is_none():

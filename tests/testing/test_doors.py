@@ -58,7 +58,7 @@ def test_contracts_are_selected_as_other_tests_are(tmp_path):
     done = run_pytest(*words, cwd=tmp_path)
     assert done.returncode == 0
     assert "minmax-whole-check_merging_is_associative" in done.stdout
-    assert f"rtn-4bit-per_group-{ZEROS} PASSED" in done.stdout
+    assert f"rtn-1bit-per_group-{ZEROS} PASSED" in done.stdout
     assert "check_threads" not in done.stdout
 
 

@@ -19,7 +19,7 @@ from qsdk.testing.run import COVERAGE, run_one
 from qsdk.testing.subject import subject_of
 
 from .mutants import adapters, encodings, quantizers
-from .mutants.quantizers import Epsilon, Good, NineBits, NoZero, WantsAHessian
+from .mutants.quantizers import Epsilon, Good, NineBits, NoZero, WantsLabels
 
 ZEROS = "check_zeros_decode_to_exact_zeros"
 KNOWN = "check_an_all_zero_channel_decodes_to_exact_zeros"  # all that Epsilon breaks
@@ -142,11 +142,11 @@ def test_a_declared_width_that_nothing_exercised_is_red():
 
 
 def test_a_run_that_skipped_everything_is_red():
-    result = check_plugin(WantsAHessian)
+    result = check_plugin(WantsLabels)
     assert not result.passed and not result.ok
     assert ids(result.failed) == {COVERAGE}
     assert {outcome.message for outcome in result.skipped} == {
-        "this kit has no hessian of a layer to give"
+        "this kit has no labels of a layer to give"
     }
 
 

@@ -166,7 +166,7 @@ def test_without_the_package_a_file_is_refused_and_its_encoding_named(uninstalle
 def test_without_the_package_its_quantizer_is_unknown(uninstalled):
     words = ["quantize", "weights.npz", "-o", "other.safetensors", "--method", "kmeans"]
     result = uninstalled.qsdk(*words, status=2)
-    assert "no quantizer named 'kmeans'; known: aqn, balanced, " in result.stderr
+    assert "no quantizer named 'kmeans'; known: adaround, admm, " in result.stderr
     assert not (uninstalled.work / "other.safetensors").exists()
 
 
