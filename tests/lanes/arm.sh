@@ -44,7 +44,10 @@ for driver in "$LANES"/drivers/*.c; do
     name=$(basename "$driver" .c)
     $GCC "${flags[@]}" -Wall -Wextra -static "${includes[@]}" -I"$LANES/drivers" "$driver" \
         "$WORK"/native-*.o -lm -o "$WORK/driver-$name"
-    for cpu in "${CPUS[@]}"; do
+    on=("${CPUS[@]}")
+    # NEON of ARMv8.0 is the same on all; the products of 8 bits have sets of their own on newer CPUs.
+    if [[ $name != *int8 && $name != linear_groups ]]; then on=("${CPUS[0]}"); fi
+    for cpu in "${on[@]}"; do
         start=$SECONDS
         said=$(qemu-aarch64 -cpu "$cpu" "$WORK/driver-$name") || fail "driver $name on $cpu: $said"
         echo "driver $name on $cpu: ${said//$'\n'/; }, $((SECONDS - start)) s"
@@ -97,5 +100,5 @@ run() {
         $((SECONDS - start)) "$(grep -o '^features: .*' "$1.log")" \
         "$(grep -o '^kernel .*: ok, .*' "$1.log" | sed 's/^/    /')"
 }
-together run "${CPUS[@]}"
+together run "${CPUS[0]}" "${CPUS[-1]}"
 grep -qx 'features: extension, neon' cortex-a72.log || fail "cortex-a72 is said to have features that it lacks"

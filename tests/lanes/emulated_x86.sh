@@ -4,7 +4,7 @@
 # qemu64 and Conroe are not among them: numpy's own wheels want x86-64-v2. qemu 7.2 emulates up to
 # AVX2, so what needs AVX-512, VNNI or AMX is not reached here: drivers.sh and the tests run it natively.
 LANE="emulated x86-64"
-CPUS=(Nehalem SandyBridge Haswell Skylake-Server max)
+CPUS=(Nehalem Haswell)  # without and with AVX2: qemu has no set beyond it that a kernel of ours uses
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 if [ "$(uname -m)" != x86_64 ]; then
     skip "$LANE: this machine is $(uname -m), and the wheel is for it"
