@@ -49,7 +49,7 @@ class BinaryCoded(Encoding):
 
     def dequantize(self) -> NDArray[np.float32]:
         length = bits.matrix_shape(self.scheme, self.shape)[1]
-        digits = 2 * bits.unpack_words(self.planes, length).view(np.int8) - 1
+        digits = 2 * qsdk.unpack_words(self.planes, length).view(np.int8) - 1
         return bits.decode(digits, self.alpha, self.scheme, self.shape)
 
     def describe(self) -> str:

@@ -10,8 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 import qsdk
-from qsdk import pack_words as pack_words
-from qsdk import unpack_words as unpack_words
 from qsdk.errors import EncodingError
 
 Words = NDArray[np.uint64]

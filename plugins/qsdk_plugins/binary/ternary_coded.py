@@ -43,14 +43,14 @@ class Ternary(Encoding):
         scheme: qsdk.Scheme,
     ) -> Self:
         """Pack -1, 0 and 1 (bits / 2, channels, length); ``alpha`` in normal form."""
-        sign, mask = bits.pack_words(digits > 0), bits.pack_words(digits != 0)
+        sign, mask = qsdk.pack_words(digits > 0), qsdk.pack_words(digits != 0)
         encoding = cls(sign, mask, alpha, shape, bits.plain(scheme))
         encoding._check()
         return encoding
 
     def dequantize(self) -> NDArray[np.float32]:
         length = bits.matrix_shape(self.scheme, self.shape)[1]
-        sign, mask = (bits.unpack_words(w, length).view(np.int8) for w in (self.sign, self.mask))
+        sign, mask = (qsdk.unpack_words(w, length).view(np.int8) for w in (self.sign, self.mask))
         return bits.decode(2 * sign - mask, self.alpha, self.scheme, self.shape)
 
     def describe(self) -> str:

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 import qsdk
 from qsdk.interfaces import Layer
 from qsdk_plugins.binary.binary_coded import BinaryCoded
-from qsdk_plugins.binary.planes import pack_words
 from qsdk_plugins.binary.slices import code_slices
 
 Levels = NDArray[np.int64]
@@ -37,7 +36,7 @@ class UniformMultibit(qsdk.Quantizer):
     def quantize(self, weight: Any, *, layer: Layer | None = None) -> BinaryCoded:
         bits = self.scheme.bits
         digits, alpha = code_slices(weight, self.scheme, bits, self._code)
-        planes = pack_words(digits > 0)
+        planes = qsdk.pack_words(digits > 0)
         return BinaryCoded.from_planes(planes, alpha, weight.shape, self.scheme)
 
     def _code(self, rows: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
