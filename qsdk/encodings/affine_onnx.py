@@ -11,6 +11,8 @@ FLOAT, INT64, UINT64 = 1, 7, 13  # element types by their numbers in ONNX
 # Eight codes take exactly `bits` bytes, and so fit a word of 64 bits. Shifting the word left until
 # a code is on top, then right until it is at the bottom, cuts the code out. Runtimes compute this
 # once, when they load a model; every operator on all codes costs them time and memory there.
+# The word is a product of matrices because onnxruntime 1.31 adds int64 by way of doubles, which
+# hold 53 bits: seven bytes lost their lowest.
 DEQUANTIZE_AFFINE = OnnxFunction(
     name="Dequantize_affine",
     inputs=("packed", "scale", "zero_point"),
@@ -52,8 +54,8 @@ DEQUANTIZE_AFFINE = OnnxFunction(
         onnx_node("Cast", "bytes", "bytes_int64", to=INT64),
         onnx_node("Range", "zero bits one", "place"),
         onnx_node("Pow", "byte_values place", "place_value"),
-        onnx_node("Mul", "bytes_int64 place_value", "placed"),
-        onnx_node("ReduceSum", "placed second", "words", keepdims=1),
+        onnx_node("Unsqueeze", "place_value second", "place_column"),
+        onnx_node("MatMul", "bytes_int64 place_column", "words"),
         onnx_node("Cast", "words", "words_uint64", to=UINT64),
         # codes (n, 8), still without sign
         onnx_node("Range", "one nine one", "code_number"),

@@ -31,8 +31,12 @@ class Body:
         """Add an operator of ``count`` results."""
         first = f"{self._prefix}{len(self.nodes)}_{operation.lower()}"
         outputs = [first, *(f"{first}_{i}" for i in range(1, count))]
-        node = onnx.helper.make_node(operation, inputs, outputs, domain=domain, **attributes)
-        self.nodes.append(node)
+        # Named: onnxruntime before 1.26 calls what it fuses of nameless nodes by one name.
+        self.nodes.append(
+            onnx.helper.make_node(
+                operation, inputs, outputs, name=first, domain=domain, **attributes
+            )
+        )
         return outputs
 
     def constant(self, values: ArrayLike, dtype: Any = np.int64) -> str:

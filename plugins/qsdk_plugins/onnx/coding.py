@@ -151,9 +151,10 @@ class _Levels:
             sums.append(_row_sum(body, body("Where", above, size, zero)))
         digits = self._digits()
         here, part = self._steps(numbers), self._steps(sums)
-        weighted = body("Mul", digits, here)
-        rows = body("Transpose", weighted, perm=[0, 2, 1])
-        g = body("MatMul", rows, digits)
+        weighted = body("Unsqueeze", body("Mul", digits, here), body.constant([3]))
+        # No MatMul: onnxruntime before 1.26 fuses one of doubles into an operator without a kernel.
+        across = body("Mul", weighted, body("Unsqueeze", digits, body.constant([2])))
+        g = body("ReduceSum", across, body.constant([1]), keepdims=0)
         d = body("ReduceSum", body("Mul", digits, part), body.constant([1]), keepdims=0)
         exact, singular = _solved(body, g, d, self._bits)
         sizes = body("Cast", body("Abs", exact), to=FLOAT)
