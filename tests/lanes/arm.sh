@@ -40,6 +40,13 @@ for function in $(grep -oE '_cffi_d_qsdk_\w+' _native.c | sed 's/_cffi_d_//' | s
 done
 compile() { $GCC "${flags[@]}" -Wall -Wextra "${includes[@]}" -c "$1" -o "$WORK/$(echo "$1" | tr / -).o"; }
 together compile native/*/*.c
+# drive DRIVER CPU
+drive() {
+    local said start=$SECONDS
+    said=$(qemu-aarch64 -cpu "$2" "$WORK/driver-$1") || fail "driver $1 on $2: $said"
+    echo "driver $1 on $2: ${said//$'\n'/; }, $((SECONDS - start)) s"
+}
+drives=()
 for driver in "$LANES"/drivers/*.c; do
     name=$(basename "$driver" .c)
     $GCC "${flags[@]}" -Wall -Wextra -static "${includes[@]}" -I"$LANES/drivers" "$driver" \
@@ -47,12 +54,9 @@ for driver in "$LANES"/drivers/*.c; do
     on=("${CPUS[@]}")
     # NEON of ARMv8.0 is the same on all; the products of 8 bits have sets of their own on newer CPUs.
     if [[ $name != *int8 && $name != linear_groups ]]; then on=("${CPUS[0]}"); fi
-    for cpu in "${on[@]}"; do
-        start=$SECONDS
-        said=$(qemu-aarch64 -cpu "$cpu" "$WORK/driver-$name") || fail "driver $name on $cpu: $said"
-        echo "driver $name on $cpu: ${said//$'\n'/; }, $((SECONDS - start)) s"
-    done
+    drives+=("${on[@]/#/$name }")
 done
+together drive "${drives[@]}"
 
 # Debian's Python for arm64, of the version that runs this.
 version=$("$PYTHON" -c 'import sys; print("{}.{}".format(*sys.version_info))')

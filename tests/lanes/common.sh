@@ -32,12 +32,13 @@ need() {
     return 1
 }
 
-# together FUNCTION ARGUMENT...: once for each, as many at a time as there are CPUs; fails if one does.
+# together FUNCTION ARGUMENT...: once for each, its words apart, as many at a time as there are CPUs;
+# fails if one does.
 together() {
     local function=$1 failed=0 pids=()
     for argument in "${@:2}"; do
         while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do sleep 0.05; done
-        "$function" "$argument" &
+        "$function" $argument &
         pids+=($!)
     done
     for pid in "${pids[@]}"; do wait "$pid" || failed=1; done

@@ -21,10 +21,10 @@ build() {
 }
 build fast -O3
 build sanitized -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
-for driver in "$LANES"/drivers/*.c; do
-    for kind in fast sanitized; do
-        name=$(basename "$driver" .c) start=$SECONDS
-        said=$("$WORK/$kind-$name" 2>&1) || fail "driver $name ($kind): $said"
-        echo "driver $name ($kind): ${said//$'\n'/; }, $((SECONDS - start)) s"
-    done
-done
+drive() {
+    local said start=$SECONDS
+    said=$("$WORK/$1" 2>&1) || fail "driver $1: $said"
+    echo "driver $1: ${said//$'\n'/; }, $((SECONDS - start)) s"
+}
+mapfile -t names < <(basename --suffix .c --multiple "$LANES"/drivers/*.c)
+together drive "${names[@]/#/sanitized-}" "${names[@]/#/fast-}"

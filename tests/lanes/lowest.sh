@@ -7,6 +7,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 WITHOUT=(
     "tests/plugins/test_onnx.py::test_every_width_runs_at_every_opset[25-"  # onnx 1.17 has no opset 25,
     "tests/plugins/test_onnx.py::test_2_bit_rows_of_any_length_are_right_in_onnxruntime"  # the same
+    # onnx 1.17's evaluator, the oracle here, runs recurrent layers in one direction.
+    "tests/test_recurrent.py::test_floats_give_what_the_reference_evaluator_gives"
     "tests/cli/test_group.py::test_unknown_option_names_the_nearest"  # other words before click 8.4
     "tests/cli/test_group.py::test_help_answers_within_a_fifth_of_a_second"  # both cores are busy
     "tests/test_bench_timing.py::test_onnxruntime_does_the_work_itself"  # 1.20: no ConvInteger of int8
