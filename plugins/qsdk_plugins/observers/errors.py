@@ -78,13 +78,13 @@ class Values:
         scale, zero_point = qsdk.scale_and_zero_point(low, high, scheme)
         steps = scale.astype(np.float64)[:, np.newaxis]
         codes = np.arange(scheme.qmin, scheme.qmax + 1) - zero_point[:, np.newaxis]
-        borders = (codes[:, :-1] + 0.5) * (steps / self.width) + self.bins
-        ends = np.broadcast_to(np.array([-np.inf, np.inf]), (len(scale), 2))
-        edges = np.concatenate([ends[:, :1], borders, ends[:, 1:]], axis=1)
-        number, first = (np.diff(below, axis=1) for below in self._below(edges))
-        levels = steps * codes
-        power = (np.square(levels) * number).sum(axis=1)
-        return Approximation((levels * first).sum(axis=1), power, self.total)
+        borders = (codes[:, :-1] + 0.5) * steps
+        number, sum_ = self._below(borders / self.width + self.bins)
+        # By parts: beyond a border y is larger by a step, y y by two steps times the border.
+        top = codes[:, -1] * steps[:, 0]
+        dot = top * self._sum[-1] - steps[:, 0] * sum_.sum(axis=1)
+        power = np.square(top) * self.count - 2 * steps[:, 0] * (borders * number).sum(axis=1)
+        return Approximation(dot, power, self.total)
 
     def _below(self, edges: Doubles) -> tuple[Doubles, Doubles]:
         """How many values lie below each edge, and their sum; edges in bins from the lowest."""

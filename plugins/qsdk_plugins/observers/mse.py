@@ -1,7 +1,7 @@
 """MSE: the range that makes the sum of squared errors least. Cosine: the angle.
 
 Source: the searches of MegEngine (HistogramObserver) and PPQ (isotone in its options), which go
-through few candidates; here every edge of a bin is one.
+through few candidates; here every edge of a bin is one near the best of every sixteenth.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from qsdk_plugins.observers.clipping import Clipping, Range, thresholds, within
 from qsdk_plugins.observers.errors import Approximation, Doubles, Values
 
 ROUNDS = 8  # of low and high in turn; two or three do, mostly
+STRIDE = 16  # of the candidates that are looked at first
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -43,9 +44,16 @@ class Searching(Clipping):
         return max(best[0], whole[0]), min(best[1], whole[1])
 
     def _best(self, values: Values, low: Doubles, high: Doubles, scheme: qsdk.Scheme) -> Range:
-        """The first of the best candidates: the widest."""
-        best = int(self._loss(values.approximated(low, high, scheme)).argmin())
-        return float(low[best]), float(high[best])
+        """The widest of the best candidates, first of some, then of all beside the best of those."""
+
+        def best(chosen: slice) -> int:
+            loss = self._loss(values.approximated(low[chosen], high[chosen], scheme))
+            return int(loss.argmin())
+
+        near = best(slice(None, None, STRIDE)) * STRIDE
+        first = max(near - STRIDE + 1, 0)
+        found = first + best(slice(first, near + STRIDE))
+        return float(low[found]), float(high[found])
 
 
 @attrs.define(kw_only=True, eq=False)
