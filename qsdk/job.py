@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from qsdk.calibration import Calibration, Data, Moments, batches, calibrate
+from qsdk.calibration import Calibration, Data, Moments, as_batches, batches, calibrate
 from qsdk.errors import PreflightError, QsdkError, some
 from qsdk.interfaces import Model, ModelPass
 from qsdk.interfaces.model_pass import Feeds
@@ -18,7 +18,7 @@ from qsdk.output_check import Sample, check_outputs, warnings
 from qsdk.plan import FROM_DATA, Plan, Task, chosen_passes, is_observer, make_plan
 from qsdk.recipe import Recipe
 
-PASS_ROWS = 16  # of a batch that passes get at a time, where a model takes any number
+PASS_ROWS = 8  # of a batch that passes get at a time, where a model takes any number
 Progress = Callable[[int, int, str], None]
 
 
@@ -26,7 +26,7 @@ Progress = Callable[[int, int, str], None]
 class Calibrating:
     """The data of a run, and how to go through it; see :func:`qsdk.calibrate`."""
 
-    data: Data | None = None
+    data: Data | None = attrs.field(default=None, converter=attrs.converters.optional(as_batches))
     executor: Executor | None = None
     state: str | Path | None = None
     max_memory: int | None = None
@@ -57,7 +57,7 @@ class Job:
         progress: Progress | None = None,
     ):
         self._calibrating = calibrating
-        self._sample = Sample(calibrating.data or ())
+        self._sample = Sample(() if calibrating.data is None else calibrating.data)
         self._before = with_norms_folded(model, recipe)
         self.model = self._before
         self.plan = self._planned(recipe, output)

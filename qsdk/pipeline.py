@@ -240,7 +240,7 @@ def quantize_model(
     recipe : a Recipe, a ``.toml`` file, a recipe's name or a quantizer's; by default squant, and
         the recipe ``int8`` where there is data
     calibration : batches for activations with fixed codes: dicts of arrays, or arrays for a model
-        with one input; no labels
+        with one input, or one of these alone; no labels
     executor, calibration_state, max_memory : see :func:`qsdk.calibrate`
     progress : called with (layers done, layers in all, name) as the work goes on
     options : on top of the recipe's, such as ``bits=4``

@@ -75,6 +75,13 @@ def test_data_that_goes_by_once_is_enough(tmp_path):
     assert np.allclose(means(once.model), means(whole.model), atol=1e-6)  # 64 rows were kept
 
 
+def test_an_array_is_data_too(tmp_path):
+    path, whole = saved(tmp_path), np.concatenate(BATCHES)
+    made = qsdk.quantize_model(path, W3, calibration=whole)
+    expected = qsdk.quantize_model(path, W3, calibration=[whole])
+    assert np.array_equal(means(made.model), means(expected.model))
+
+
 def test_passes_alone_take_the_data(tmp_path):
     recipe = qsdk.Recipe(method="rtn", options={"bits": 3}, passes=["bias_correction"])
     result = qsdk.quantize_model(saved(tmp_path), recipe, calibration=iter(BATCHES))

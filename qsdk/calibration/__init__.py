@@ -1,7 +1,7 @@
 """Calibration: what the tensors of a model look like on data, in one pass and little memory."""
 
 from qsdk.calibration.coverage import Coverage
-from qsdk.calibration.feeds import Data, batches
+from qsdk.calibration.feeds import Data, as_batches, batches
 from qsdk.calibration.moments import InputMoments, Moments, input_columns
 from qsdk.calibration.running import calibrate
 from qsdk.calibration.statistics import Calibration
@@ -14,6 +14,7 @@ __all__ = [
     "InputMoments",
     "Moments",
     "Watch",
+    "as_batches",
     "batches",
     "calibrate",
     "input_columns",

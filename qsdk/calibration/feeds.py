@@ -14,7 +14,7 @@ from qsdk.errors import DataError
 from qsdk.interfaces import Model
 
 Feeds = Mapping[str, NDArray[Any]]
-Data = Iterable[Mapping[str, ArrayLike] | ArrayLike]
+Data = Iterable[Mapping[str, ArrayLike] | ArrayLike]  # an array, or a dict of some, is one batch
 
 
 @attrs.frozen(eq=False)
@@ -49,17 +49,22 @@ class Batch:
             yield start, part
 
 
+def as_batches(data: Data) -> Data:
+    """What can be gone through: data that is one array, or one dict of arrays, is one batch."""
+    if isinstance(data, str | bytes):
+        what = f"a {type(data).__name__}"
+        raise DataError(f"the calibration data is {what}; give batches, or open the file")
+    return [data] if isinstance(data, Mapping | np.ndarray) else data
+
+
 def batches(data: Data, model: Model) -> Iterator[Batch]:
     """Every batch of ``data``, with the names, dtypes and shapes that the model takes.
 
     A batch is a dict of arrays, or an array for a model with one input.
     Raises DataError for the first that does not fit, and for NaN and infinity with the position.
     """
-    if isinstance(data, Mapping | np.ndarray | str | bytes):
-        what = f"a {type(data).__name__}"
-        raise DataError(f"the calibration data is {what}; give a list or a generator of batches")
     number = -1
-    for number, given in enumerate(data):
+    for number, given in enumerate(as_batches(data)):
         feeds = _named(given, number, model)
         for name, array in feeds.items():
             _check(name, array, number, model)

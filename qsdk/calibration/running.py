@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsdk.calibration.feeds import Batch, Data, Feeds, batches, not_finite
+from qsdk.calibration.feeds import Batch, Data, Feeds, as_batches, batches, not_finite
 from qsdk.calibration.statistics import DIGEST_BITS, Calibration, load_calibration
 from qsdk.calibration.watch import Watch
 from qsdk.errors import DataError
@@ -25,7 +25,7 @@ Progress = Callable[[int, int, str], None]
 Tensors = dict[str, NDArray[Any]]
 Extent = tuple[np.float32, np.float32]  # the lowest and the highest value
 
-TENSOR_BYTES = 2**26  # of watched tensors at a time, where nothing else is said
+TENSOR_BYTES = 2**24  # of watched tensors at a time, where nothing else is said
 
 
 def calibrate(
@@ -41,8 +41,8 @@ def calibrate(
 ) -> Calibration:
     """Run ``model`` over ``data`` once and observe all watched tensors; neither is changed.
 
-    data : batches, any iterable: each a dict of arrays, or an array for a model with one input.
-        Large batches run in parts, so memory does not grow with them
+    data : batches, any iterable: each a dict of arrays, or an array for a model with one input;
+        or one of these alone. Large batches run in parts, so memory does not grow with them
     progress : called with (batches done, in all or 0, what is going on)
     executor : of threads, one site a task; the result is the same for any number of them
     state : a file that statistics go to every ``save_seconds`` and at the end; if it is there
@@ -51,6 +51,7 @@ def calibrate(
 
     Raises DataError for data that the model cannot take, and for tensors that become NaN.
     """
+    data = as_batches(data)
     run = _Run(model, watches, progress, max_memory)
     if state is not None and Path(state).exists():
         run.found = load_calibration(state, watches, run.found.model)

@@ -93,6 +93,13 @@ def test_any_iterable_and_any_form_of_batches(model, watched, batches, same):
     )
 
 
+def test_an_array_or_a_dict_of_arrays_is_one_batch(model, watched, batches, same):
+    whole = np.concatenate(batches)
+    found = qsdk.calibrate(model, watched(), whole)
+    same(found, qsdk.calibrate(model, watched(), [whole]))
+    same(found, qsdk.calibrate(model, watched(), {"x": whole}))
+
+
 def test_batches_of_other_lengths_and_a_last_short_one(model, watched):
     data = [images(5), images(1, 1), images(3, 2)]
     assert qsdk.calibrate(model, watched(), data).rows == 9
@@ -111,8 +118,7 @@ def bad(place: tuple[int, ...], value: float) -> np.ndarray:
     ("data", "said"),
     [
         ([], "empty"),
-        (images(4), "a list or a generator"),
-        ({"x": images(4)}, "a list or a generator"),
+        ("images.npz", "is a str; give batches, or open the file"),
         ([images(4).astype(np.float64)], r"'x' expects float32 \(any, 4, 8, 8\).*float64"),
         ([images(4)[:, :3]], r"'x' expects float32 \(any, 4, 8, 8\).*\(4, 3, 8, 8\)"),
         ([images(0)], "'x' of batch 0 is empty"),

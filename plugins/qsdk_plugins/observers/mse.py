@@ -44,7 +44,7 @@ class Searching(Clipping):
         return max(best[0], whole[0]), min(best[1], whole[1])
 
     def _best(self, values: Values, low: Doubles, high: Doubles, scheme: qsdk.Scheme) -> Range:
-        """The widest of the best candidates, first of some, then of all beside the best of those."""
+        """The widest of the best: of some candidates first, then of all beside the best."""
 
         def best(chosen: slice) -> int:
             loss = self._loss(values.approximated(low[chosen], high[chosen], scheme))
