@@ -25,7 +25,7 @@ Progress = Callable[[int, int, str], None]
 Tensors = dict[str, NDArray[Any]]
 Extent = tuple[np.float32, np.float32]  # the lowest and the highest value
 
-TENSOR_BYTES = 2**24  # of watched tensors at a time, where nothing else is said
+TENSOR_BYTES = 2**26  # of watched tensors at a time, where nothing else is said
 
 
 def calibrate(

@@ -81,7 +81,7 @@ class Seen:
             self.exponent[channel] = exponent
         quarter = self.counts.shape[1] // 4
         while self.exponent[channel] < exponent:
-            pairs = self.counts[channel].reshape(-1, 2).sum(axis=1)
+            pairs = self.counts[channel, ::2] + self.counts[channel, 1::2]
             self.counts[channel] = 0
             self.counts[channel, quarter : 3 * quarter] = pairs
             self.exponent[channel] += 1

@@ -197,6 +197,7 @@ class OnnxModel(Model):
         return OnnxModel(change(self._graph, changes), self.source, self._notes)
 
     def stages(self, layers: Collection[str]) -> Sequence[Stage]:
+        self._sessions.clear()  # of the whole: they hold memory that the pieces now need
         return stages(self._graph, layers, self.inputs)
 
     def blank(self, batch: int = 1) -> dict[str, NDArray[Any]]:
