@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import attrs
 from qsdk.testing.check import Check, ContractBroken
 from qsdk.testing.kinds import iter_checks
 from qsdk.testing.result import FAILED, SKIPPED, WARNED
-from qsdk.testing.run import COVERAGE, check_plugin, expectations, reason_to_fail, run_one
+from qsdk.testing.run import COVERAGE, coverage, expectations, reason_to_fail, run_one
 from qsdk.testing.subject import Subject, subject_of
 
 
@@ -44,7 +44,8 @@ def contract_tests(
     for check in checks:
         reason = reason_to_fail(check, expected)
         yield ContractTest(check.test_id, functools.partial(_run, check, save_failures), reason)
-    yield ContractTest(f"{found.name}-{COVERAGE}", functools.partial(_run_coverage, found))
+    last = functools.partial(_run_coverage, found, checks)
+    yield ContractTest(f"{found.name}-{COVERAGE}", last)
 
 
 def _run(check: Check, save: Path | None) -> None:
@@ -59,10 +60,10 @@ def _run(check: Check, save: Path | None) -> None:
         raise ContractBroken(str(outcome))
 
 
-def _run_coverage(subject: Subject) -> None:
-    for outcome in check_plugin(subject, max_examples=1).failed:
-        if outcome.check == COVERAGE:
-            raise ContractBroken(str(outcome))
+def _run_coverage(subject: Subject, checks: Sequence[Check]) -> None:
+    outcome = coverage(subject, checks, functools.partial(run_one, max_examples=1))
+    if outcome.status == FAILED:
+        raise ContractBroken(str(outcome))
 
 
 def parametrize_with_contract(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,8 @@ def check_plugin(
         failed_before = any(o.check == check.name and o.array for o in outcomes)
         outcome = run_one(check, max_examples, save_failures, smallest=not failed_before)
         outcomes.append(_as_expected(check, outcome, expected))
-    outcomes.append(_coverage(found, checks, outcomes))
+    made = dict(zip(map(id, checks), outcomes, strict=True))
+    outcomes.append(coverage(found, checks, lambda check: made[id(check)]))
     return Result(found.name, found.kind, KIT_VERSION, outcomes)
 
 
@@ -139,20 +140,28 @@ def _breaks(check: Check, array: Array, like: ContractBroken) -> ContractBroken 
     return None
 
 
-def _coverage(subject: Subject, checks: Sequence[Check], outcomes: Sequence[Outcome]) -> Outcome:
-    """Red where a declared capability was not exercised, or where nothing ran at all."""
-    ran = [
-        check
-        for check, outcome in zip(checks, outcomes, strict=True)
-        if outcome.status in (PASSED, FAILED, EXPECTED, WARNED)
-    ]
-    exercised = {capability for check in ran for capability in check.case.exercises}
-    missing = sorted(contract_of(subject.kind).declared(subject) - exercised)
+def coverage(
+    subject: Subject, checks: Sequence[Check], outcome_of: Callable[[Check], Outcome]
+) -> Outcome:
+    """Red where a declared capability was not exercised, or where nothing ran at all.
+
+    outcome_of : what became of a check; asked only of those that may still add something
+    """
+    missing = set(contract_of(subject.kind).declared(subject))
+    ran, skipped = False, Counter[str]()
+    for check in checks:
+        if ran and not missing & check.case.exercises:
+            continue
+        outcome = outcome_of(check)
+        if outcome.status == SKIPPED:
+            skipped[outcome.message] += 1
+        else:
+            ran, missing = True, missing - check.case.exercises
     if missing:
-        reason = f"declared, and exercised by no check: {', '.join(missing)} [{subject.name}]"
-        return Outcome(COVERAGE, "", FAILED, reason)
+        reason = f"declared, and exercised by no check: {', '.join(sorted(missing))}"
+        return Outcome(COVERAGE, "", FAILED, f"{reason} [{subject.name}]")
     if not ran:
-        why = Counter(outcome.message for outcome in outcomes).most_common(1)
+        why = skipped.most_common(1)
         reason = f"nothing ran: {why[0][0] if why else 'there is nothing to check'}"
         return Outcome(COVERAGE, "", FAILED, f"{reason} [{subject.name}]")
     return Outcome(COVERAGE, "", PASSED)
