@@ -71,7 +71,7 @@ def _benches(kernel: Kernel) -> Iterator[tuple[Bench, str, frozenset[str]]]:
         yield from _affine_benches(kernel)
     others = {entry.name for entry in entries("encoding")} - {AFFINE}
     for name in sorted(others if kernel.encoding == ANY else others & {kernel.encoding}):
-        yield from _encoded_benches(kernel, list(encoded_weights(name)))
+        yield from _encoded_benches(kernel, encoded_weights(name))
 
 
 def _encoded_benches(

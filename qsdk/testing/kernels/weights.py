@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from qsdk.encodings import Affine, Encoding
 from qsdk.errors import QsdkError, SchemeError
 from qsdk.interfaces import Kernel
+from qsdk.plugins import Entry
 from qsdk.registry import entries
 from qsdk.scheme import Granularity, Scheme, Slices
 from qsdk.testing.check import NotApplicable
@@ -79,18 +81,24 @@ def affine_weights(kernel: Kernel, bits: int, granularity: str) -> Iterator[Make
         yield AffineWeights(scheme, share)
 
 
-def encoded_weights(encoding: str) -> Iterator[tuple[str, Make]]:
+def encoded_weights(encoding: str) -> tuple[tuple[str, Make], ...]:
     """What every quantizer makes that gives this encoding, or the example of its class."""
-    for entry in entries("encoding"):
-        if entry.name != encoding:
-            continue
-        for label, make in makers(entry.target):
-            quantized = functools.partial(_quantized, label, make)
-            try:
-                if isinstance(quantized((4, 32), RANDOM, 0), entry.target):
-                    yield label, quantized
-            except (QsdkError, NotApplicable):
-                continue  # its own contract's business
+    entry = next(entry for entry in entries("encoding") if entry.name == encoding)
+    return _encoded_weights(entry, tuple(entries("quantizer")))
+
+
+@functools.lru_cache
+def _encoded_weights(
+    encoding: Entry, quantizers: tuple[Entry, ...]
+) -> tuple[tuple[str, Make], ...]:
+    """One for all kernels, and each weight made once; ``quantizers`` are those of the registry."""
+    found: list[tuple[str, Make]] = []
+    for label, make in makers(encoding.target):
+        quantized = functools.lru_cache(functools.partial(_quantized, label, make))
+        with contextlib.suppress(QsdkError, NotApplicable):  # its own contract's business
+            if isinstance(quantized((4, 32), RANDOM, 0), encoding.target):
+                found.append((label, quantized))
+    return tuple(found)
 
 
 def _quantized(
