@@ -181,7 +181,7 @@ def _watches(
     watches: list[Watch] = []
     refused: list[tuple[str, str]] = []
     try:
-        sites = model.sites(list(observed))
+        sites = model.sites(list(observed), [n for n, c in observed.items() if _is_low(c)])
     except QsdkError as error:
         return [], [str(error)]
     for site in sites:
@@ -191,6 +191,11 @@ def _watches(
         except QsdkError as error:
             refused.append((site.name, str(error)))
     return watches, grouped(refused)
+
+
+def _is_low(choice: Choice) -> bool:
+    """Whether codes are so short that no runtime computes with them in integers."""
+    return int(choice[1].get("bits", FIXED.bits)) < FIXED.bits
 
 
 def _watch(site: Site, method: str, options: Mapping[str, Any]) -> Watch:

@@ -205,9 +205,11 @@ class Model(abc.ABC):
         found = folding(self.layers, self.links)
         return self.changed(found) if found.removed else self
 
-    def sites(self, layers: Collection[str]) -> Sequence[Site]:
+    def sites(self, layers: Collection[str], floats: Collection[str] = ()) -> Sequence[Site]:
         """Where codes must be fixed beforehand so that these layers run in integers.
 
+        floats : those of the layers that compute in floats all the same: their inputs have codes,
+            and nothing else for their sake
         In the order in which the model computes them. Raises QsdkError where it has no graph.
         """
         raise RecipeError(

@@ -90,6 +90,21 @@ def test_layers_left_in_float_get_no_codes(tmp_path):
     assert found == {"both": ("both",), "pooled": ("pooled",)}
 
 
+def test_layers_that_compute_in_floats_get_codes_for_their_inputs_alone(tmp_path):
+    model = qsdk.load(saved(tmp_path)).folded()
+    layers = [layer.name for layer in model.layers]
+    inputs = {site.name for site in model.sites(layers, floats=layers)}
+    assert inputs == {"x", "stem_relu6", "a_relu", "sum_relu", "flat"}
+    mixed = {site.name for site in model.sites(layers, floats=["stem"])}
+    assert mixed == {site.name for site in model.sites(layers)}  # others' codes go on to it
+
+
+def test_codes_of_four_bits_are_of_the_inputs_of_layers(tmp_path):
+    recipe = qsdk.Recipe(activations="minmax", activation_options={"bits": 4, "signed": False})
+    result = qsdk.quantize_model(saved(tmp_path), recipe, calibration=[images(32)])
+    assert "x" in result.calibration.codes and "both" not in result.calibration.codes
+
+
 def test_a_coded_tensor_keeps_its_name_for_the_decoded_values(tmp_path):
     result = quantized(tmp_path)
     codes = result.calibration.codes["a_relu"]

@@ -102,8 +102,8 @@ class OnnxModel(Model):
     def activation_obstacles(self, activations: Mapping[str, Activations]) -> Sequence[str]:
         return activation_obstacles(self._graph, activations)
 
-    def sites(self, layers: Collection[str]) -> Sequence[Site]:
-        return find_sites(self._graph, layers)
+    def sites(self, layers: Collection[str], floats: Collection[str] = ()) -> Sequence[Site]:
+        return find_sites(self._graph, layers, floats)
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256(self.proto.SerializeToString(deterministic=True))

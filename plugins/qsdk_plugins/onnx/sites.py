@@ -113,9 +113,11 @@ class Flow:
 class Search:
     """Tensors to be coded, found backwards from the inputs of layers."""
 
-    def __init__(self, graph: Graph, layers: Collection[str]):
+    def __init__(self, graph: Graph, layers: Collection[str], floats: Collection[str]):
         self._flow = Flow(graph.proto, graph.constants)
         self._weights = [_coded_layer(graph, name) for name in layers]
+        self._in_floats = [w for w in self._weights if w.layer.name in floats]
+        self._in_integers = [w for w in self._weights if w.layer.name not in floats]
         self._coded: dict[str, None] = {}
         self._same: dict[str, str] = {}  # of two tensors that share codes, one to the other
         places = [info.name for info in graph.proto.graph.input]
@@ -123,12 +125,14 @@ class Search:
         self._place = {name: i for i, name in enumerate(places)}
 
     def sites(self) -> Iterator[Site]:
-        for weight in self._weights:
+        for weight in self._in_integers:
             self._code(data_input(weight))
             if weight.layer.operation in ALWAYS_CODED:
                 self._code(self._flow.ranged(weight.node.output[0]))
         while self._spread():
             pass
+        for weight in self._in_floats:
+            self._code(data_input(weight))
         groups: dict[str, list[str]] = {}
         for name in sorted(self._coded, key=self._place.__getitem__):
             groups.setdefault(self._root(name), []).append(name)
@@ -193,14 +197,16 @@ def data_input(weight: Weight) -> str:
     return str(weight.node.input[1 if weight.slot == 0 else 0])
 
 
-def find_sites(graph: Graph, layers: Collection[str]) -> list[Site]:
-    """Sites for those of ``layers`` that have integer forms; raises RecipeError for half floats."""
+def find_sites(graph: Graph, layers: Collection[str], floats: Collection[str] = ()) -> list[Site]:
+    """Sites for those of ``layers`` that take codes; raises RecipeError for half floats.
+
+    floats : those that compute in floats behind them
+    """
     coded = [n for n in layers if _coded_layer(graph, n).layer.operation in CODED_LAYERS]
-    floats = onnx.TensorProto.FLOAT
-    other = [name for name in coded if graph.weights[name].data_type != floats]
+    single = onnx.TensorProto.FLOAT
+    other = [name for name in coded if graph.weights[name].data_type != single]
     if other:
         raise RecipeError(f"{some(other)}: fixed codes stand for float32, not for other floats")
     fixed = graph.constants.fixed
-    return list(
-        Search(graph, [n for n in coded if data_input(graph.weights[n]) not in fixed]).sites()
-    )
+    given = [name for name in coded if data_input(graph.weights[name]) not in fixed]
+    return list(Search(graph, given, floats).sites())
