@@ -9,7 +9,9 @@
  * row is written again later, and at the end of all it goes through a buffer.
  *
  * A file defines TARGET, SET(name), VEC(name) and LANES (linear_int8_loops.h), and gives
- *   SET(widen)(to, codes)  16 codes of 8 bits as 16 of 16 bits
+ *   SET(widen)(to, codes, kept, zero)  16 codes of 8 bits as 16 of 16 bits, or `zero` where those
+ *       of kept are 0, not -1
+ *   SET(store_some)(y, values, n)  stores the first n, which are fewer than LANES
  *   SET(pair)(acc, x, apart, is_narrow, stride, weights)  adds one pair to both halves; codes of the
  *       second are `apart` after those of the first, which they follow unless is_narrow
  *   SET(order)(acc, stride)  puts the sums of a block in order, once all pairs are added */
@@ -32,33 +34,58 @@ ROWS_INLINE int16_t *SET(fill)(int16_t *to, size_t n, int32_t zero)
 TARGET void SET(qsdk_conv_int8_spread)(const struct qsdk_conv_int8 *layer, const uint8_t *codes,
                                        size_t from, size_t to, int32_t zero, int16_t *plane)
 {
-    const size_t between = layer->begin[1] + layer->end[1], above = layer->begin[0];
-    int16_t *at = plane + (above + from) * layer->pitch + layer->begin[1];
+    static const int16_t kept[2 * WIDENED] = {-1, -1, -1, -1, -1, -1, -1, -1,
+                                              -1, -1, -1, -1, -1, -1, -1, -1};
+    const size_t odd = layer->width % WIDENED, whole = layer->width - odd;
+    const size_t between = layer->pitch - layer->width, above = layer->begin[0] * layer->pitch;
+    const size_t filled = WIDENED - odd < between ? WIDENED - odd : between; /* with the last codes */
+    int16_t *at = plane + layer->begin[1] + above + from * layer->pitch;
     if (!from)
-        SET(fill)(plane, above * layer->pitch + layer->begin[1], zero);
+        SET(fill)(plane, layer->begin[1] + above, zero);
     for (size_t row = from; row < to; row++, codes += layer->width) {
-        for (size_t i = 0; i < layer->width; i += WIDENED)
-            SET(widen)(at + i, codes + i);
-        at = SET(fill)(at + layer->width, between, zero);
+        for (size_t i = 0; i < whole; i += WIDENED)
+            SET(widen)(at + i, codes + i, kept, zero);
+        SET(widen)(at + whole, codes + whole, kept + WIDENED - odd, zero);
+        at = SET(fill)(at + layer->width + filled, between - filled, zero);
     }
-    if (to == layer->height && layer->end[0])
-        SET(fill)(at, layer->end[0] * layer->pitch - layer->begin[1], zero);
+    if (to == layer->height)
+        SET(fill)(at, layer->end[0] * layer->pitch, zero);
 }
 
 /* What turns sums into results. */
 struct ends {
-    floats_t factor, bias, low, high;
-    int32_t mantissa[LANES], right[LANES];
+    floats_t factor, bias, low, high, far;
+    int32_t mantissa[LANES], right[LANES], is_quick;
     int64_t addend[LANES];
 };
 
-ROWS_INLINE void SET(prepare)(const rows_t *rows, int is_float, struct ends *ends)
+ROWS_INLINE void SET(prepare_float)(const rows_t *rows, struct ends *ends)
 {
     ends->factor = VEC(all_floats)(rows->factor);
     ends->bias = VEC(all_floats)(rows->bias);
     ends->low = VEC(all_floats)(rows->layer->low);
     ends->high = VEC(all_floats)(rows->layer->high);
-    for (size_t i = 0; !is_float && i < LANES; i++) {
+}
+
+/* Codes come from sum * factor + bias in float32, rounded, where factor is mantissa / 2^right and
+ * bias is addend / 2^right - 1/2. Of three roundings that scale with the product and two that scale
+ * with bias and result the error is below (|result| + |bias|) / 2^22. Results beyond 512 are clipped
+ * either way, so for a bias below 2^20 only what lies within (512 + |bias|) / 2^21 of a half, twice
+ * as much, needs the product in 64 bits. */
+ROWS_INLINE void SET(prepare_codes)(const rows_t *rows, struct ends *ends)
+{
+    const struct qsdk_conv_int8 *layer = rows->layer;
+    const uint64_t bits = (uint64_t)(1023 - rows->right) << 52;
+    double unit; /* 2^-right */
+    memcpy(&unit, &bits, sizeof unit);
+    const double bias = (double)rows->addend * unit - 0.5, size = bias < 0 ? -bias : bias;
+    ends->is_quick = size < 0x1p20;
+    ends->factor = VEC(all_floats)((float)(rows->mantissa * unit));
+    ends->bias = VEC(all_floats)((float)bias);
+    ends->low = VEC(all_floats)((float)(layer->output_low - layer->output_zero));
+    ends->high = VEC(all_floats)((float)(layer->output_high - layer->output_zero));
+    ends->far = VEC(all_floats)((float)(0.5 - (512 + size) * 0x1p-21));
+    for (size_t i = 0; i < LANES; i++) {
         ends->mantissa[i] = rows->mantissa;
         ends->right[i] = rows->right;
         ends->addend[i] = rows->addend;
@@ -67,38 +94,48 @@ ROWS_INLINE void SET(prepare)(const rows_t *rows, int is_float, struct ends *end
 
 ROWS_INLINE void SET(write_float)(const rows_t *rows, const struct ends *ends, size_t place, ints_t acc)
 {
-    float *y = (float *)rows->y + place, part[LANES];
+    float *y = (float *)rows->y + place;
     floats_t value = VEC(multiply_floats)(VEC(to_floats)(acc), ends->factor);
     value = VEC(most)(ends->low, VEC(add_floats)(value, ends->bias));
     value = VEC(least)(ends->high, value); /* NaN stays: the second */
-    if (place + LANES <= rows->room) {
+    if (place + LANES <= rows->room)
         VEC(store_floats)(y, value);
-    } else {
-        VEC(store_floats)(part, value);
-        memcpy(y, part, (rows->room - place) * sizeof *y);
-    }
+    else
+        SET(store_some)(y, value, rows->room - place);
+}
+
+ROWS_INLINE ints_t SET(requantized)(const rows_t *rows, const struct ends *ends, ints_t acc)
+{
+    floats_t about = VEC(multiply_floats)(VEC(to_floats)(acc), ends->factor);
+    about = VEC(most)(ends->low, VEC(add_floats)(about, ends->bias));
+    about = VEC(least)(ends->high, about);
+    const floats_t far = VEC(farther)(VEC(all_floats)(0), about);
+    if (ends->is_quick && !VEC(any_above)(far, ends->far))
+        return VEC(nearest)(about);
+    const struct qsdk_conv_int8 *layer = rows->layer;
+    const int low = layer->output_low - layer->output_zero;
+    const int high = layer->output_high - layer->output_zero;
+    int32_t sums[LANES];
+    VEC(store_ints)(sums, acc);
+    return VEC(requantize)(sums, ends->mantissa, ends->addend, ends->right, low, high);
 }
 
 ROWS_INLINE void SET(write_other)(const rows_t *rows, const struct ends *ends, size_t place, ints_t acc)
 {
-    const struct qsdk_conv_int8 *layer = rows->layer;
-    const size_t left = rows->room - place < LANES ? rows->room - place : LANES;
-    int32_t sums[LANES];
-    uint8_t bytes[LANES], *y = rows->y;
-    VEC(store_ints)(sums, acc);
-    if (layer->output == QSDK_LINEAR_INT8_INT32) {
-        memcpy(y + place * sizeof *sums, sums, left * sizeof *sums);
-        return;
+    const size_t left = rows->room - place, size = rows->layer->output == QSDK_LINEAR_INT8_INT32 ? 4 : 1;
+    uint8_t results[4 * LANES], *y = (uint8_t *)rows->y + size * place;
+    if (size == 4) {
+        VEC(store_ints)((int32_t *)(void *)results, acc);
+    } else {
+        const ints_t zero = VEC(all)(rows->layer->output_zero);
+        VEC(store_bytes)(results, VEC(add)(SET(requantized)(rows, ends, acc), zero));
     }
-    const int low = layer->output_low - layer->output_zero;
-    const int high = layer->output_high - layer->output_zero;
-    const ints_t steps =
-        VEC(requantize)(sums, ends->mantissa, ends->addend, ends->right, low, high);
-    VEC(store_bytes)(bytes, VEC(add)(steps, VEC(all)(layer->output_zero)));
-    if (left == LANES)
-        memcpy(y + place, bytes, LANES);
+    if (left < LANES)
+        memcpy(y, results, size * left);
+    else if (size == 4)
+        memcpy(y, results, 4 * LANES);
     else
-        memcpy(y + place, bytes, left);
+        memcpy(y, results, LANES);
 }
 
 ROWS_INLINE void SET(write)(const rows_t *rows, const struct ends *ends, int is_float, size_t place,
@@ -121,13 +158,12 @@ ROWS_INLINE ints_t SET(weights)(const rows_t *rows, size_t k)
 /* Sums of a block from x on; `held` are its weights where they are few. */
 ROWS_INLINE void SET(block)(const rows_t *rows, const ints_t *held, const int16_t *x, size_t apart,
                             int is_narrow, size_t height, size_t pairs, size_t stride, size_t across,
-                            ints_t *acc)
+                            size_t below, ints_t *acc)
 {
-    const struct qsdk_conv_int8 *layer = rows->layer;
     acc[0] = acc[1] = VEC(all)(rows->start);
 #pragma GCC unroll 5
     for (size_t i = 0; i < height; i++) {
-        const int16_t *row = x + i * layer->dilation[0] * layer->pitch;
+        const int16_t *row = x + i * below;
 #pragma GCC unroll 3
         for (size_t q = 0; q < pairs; q++) {
             const size_t k = i * pairs + q;
@@ -146,10 +182,13 @@ ROWS_INLINE void SET(all_rows)(const rows_t *rows, size_t height, size_t pairs, 
     const struct qsdk_conv_int8 *layer = rows->layer;
     const size_t width = layer->out_width, rest = width % (2 * LANES);
     const size_t whole = rest > LANES ? width : width - rest; /* of a row, in blocks */
-    const size_t down = layer->stride[0] * layer->pitch;
+    const size_t below = layer->dilation[0] * layer->pitch, down = layer->stride[0] * layer->pitch;
     ints_t weights[HELD], acc[2];
     struct ends ends;
-    SET(prepare)(rows, is_float, &ends);
+    if (is_float)
+        SET(prepare_float)(rows, &ends);
+    else
+        SET(prepare_codes)(rows, &ends);
 #pragma GCC unroll 8
     for (size_t k = 0; k < HELD; k++)
         if (is_held && k < height * pairs)
@@ -160,15 +199,19 @@ ROWS_INLINE void SET(all_rows)(const rows_t *rows, size_t height, size_t pairs, 
         const size_t place = row * width;
         for (size_t c = 0; c < whole; c += 2 * LANES) {
             SET(block)(rows, held, x + c * stride, LANES * stride, 0, height, pairs, stride,
-                       across, acc);
+                       across, below, acc);
             SET(write)(rows, &ends, is_float, place + c, acc[0]);
             SET(write)(rows, &ends, is_float, place + c + LANES, acc[1]);
         }
         if (whole == width || row % 2)
             continue;
-        const int is_last = row + 1 == rows->rows; /* then twice the same */
-        SET(block)(rows, held, x + whole * stride, is_last ? 0 : down, 1, height, pairs, stride,
-                   across, acc);
+        const int is_last = row + 1 == rows->rows; /* then twice the same, or any */
+        const int16_t *left = x + whole * stride;
+        if (stride == 1 && down == LANES)
+            SET(block)(rows, held, left, down, 0, height, pairs, stride, across, below, acc);
+        else
+            SET(block)(rows, held, left, is_last ? 0 : down, 1, height, pairs, stride, across, below,
+                       acc);
         SET(write)(rows, &ends, is_float, place + whole, acc[0]);
         if (!is_last)
             SET(write)(rows, &ends, is_float, place + width + whole, acc[1]);

@@ -3,10 +3,18 @@
 #if defined(SET) && defined(__x86_64__)
 #define STEP TARGET static inline __attribute__((always_inline))
 
-STEP void SET(widen)(int16_t *to, const uint8_t *codes)
+STEP void SET(widen)(int16_t *to, const uint8_t *codes, const int16_t *kept, int32_t zero)
 {
     const __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)codes);
-    _mm256_storeu_si256((__m256i *)(void *)to, _mm256_cvtepu8_epi16(bytes));
+    const __m256i padding = _mm256_set1_epi16((int16_t)zero);
+    _mm256_storeu_si256((__m256i *)(void *)to, _mm256_blendv_epi8(
+        padding, _mm256_cvtepu8_epi16(bytes), _mm256_loadu_si256((const __m256i *)(const void *)kept)));
+}
+
+STEP void SET(store_some)(float *y, floats_t values, size_t n)
+{
+    const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    _mm256_maskstore_ps(y, _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), lanes), values);
 }
 
 STEP ints_t SET(codes)(const int16_t *x, size_t apart, int is_narrow)

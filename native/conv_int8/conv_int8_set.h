@@ -59,7 +59,7 @@ struct qsdk_conv_int8_set {
     /* The same of one vector by output and `blocks` blocks of 8 outputs, 1 to 3; NULL: no need. */
     void (*places)(const struct qsdk_conv_int8_tile *tile, size_t blocks);
     /* Codes of rows [from, to) of a group's one channel become rows of a plane of 16-bit codes, with
-     * the padding above the first and below the last; reads up to 15 codes more, and writes up to 31.
+     * the padding above the first and below the last; reads up to 16 codes more, and writes up to 31.
      * NULL, as is rows: no need. */
     void (*spread)(const struct qsdk_conv_int8 *layer, const uint8_t *codes, size_t from, size_t to,
                    int32_t zero, int16_t *plane);

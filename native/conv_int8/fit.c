@@ -91,16 +91,20 @@ static void places_portable(struct qsdk_conv_int8 *layer, const size_t padded[2]
     layer->plane_bytes = up_portable(padded[0] * width, 64);
 }
 
-/* Where the codes of one channel lie that go by row. The padding at the end of a row and at the start
- * of the next are written together, after the last row too. */
-static void pairs_portable(struct qsdk_conv_int8 *layer, const size_t padded[2])
+/* Where the codes of one channel lie that go by row. The padding at the end of a row is that at the
+ * start of the next, too. Short rows get the pitch that makes two of them one vector. */
+static void pairs_portable(struct qsdk_conv_int8 *layer)
 {
+    const size_t begin = layer->begin[1], end = layer->end[1], lanes = (size_t)layer->set->lanes;
+    const int is_dense = layer->stride[0] == 1 && layer->stride[1] == 1;
     layer->spans = layer->unit = layer->quads = 0;
     layer->across = layer->dilation[1] == 1 ? 2 : layer->dilation[1];
-    layer->rows = padded[0];
-    layer->pitch = padded[1];
+    layer->rows = layer->height + layer->begin[0] + layer->end[0];
+    layer->pitch = layer->width + (begin > end ? begin : end);
+    if (is_dense && layer->pitch < lanes)
+        layer->pitch = lanes;
     layer->planes = 1;
-    layer->plane_bytes = up_portable(sizeof(int16_t) * (padded[0] * padded[1] + layer->begin[1]), 64);
+    layer->plane_bytes = up_portable(sizeof(int16_t) * (begin + layer->rows * layer->pitch), 64);
 }
 
 /* How much is coded before it is multiplied: codes stay in the L1 cache. Small channels with groups
@@ -140,7 +144,7 @@ int qsdk_conv_int8_fit(struct qsdk_conv_int8 *layer)
     layer->out_width = (padded[1] - reach[1]) / layer->stride[1] + 1;
     layer->pairs = qsdk_conv_int8_pairs(layer);
     if (layer->pairs)
-        pairs_portable(layer, padded);
+        pairs_portable(layer);
     else if (layer->channels == 1 && layer->kernel[1] > 1)
         places_portable(layer, padded);
     else

@@ -72,8 +72,9 @@ static void code_portable(const call_t *call, const job_t *job, size_t place,
     place += job->image * layer->groups * layer->channels * layer->height * layer->width;
     if (layer->input == QSDK_LINEAR_INT8_CODES) {
         const int flip = layer->input_signed != layer->set->is_signed ? 0x80 : 0;
+        const uint8_t *x = call->x + place;
         for (size_t i = 0; i < count; i++)
-            codes[i] = (uint8_t)(call->x[place + i] ^ flip);
+            codes[i] = (uint8_t)(x[i] ^ flip);
         return;
     }
     const int zero = job->info->zero, lowest = layer->set->is_signed ? -128 : 0;

@@ -6,6 +6,7 @@ typedef struct qsdk_conv_int8_call call_t;
 typedef struct qsdk_conv_int8_worker worker_t;
 typedef struct qsdk_conv_int8_job job_t;
 typedef struct qsdk_conv_int8_tile tile_t;
+typedef struct qsdk_conv_int8_rows rows_t;
 
 /* Points a tile at some blocks, b being the first, of group g of a job. */
 static void aim_portable(const call_t *call, const worker_t *shared, const job_t *job, size_t g,
@@ -67,17 +68,18 @@ void qsdk_conv_int8_tiles_portable(const call_t *call, const worker_t *shared, c
     }
 }
 
-/* Rows from `row` on of output n of a job's outputs. */
-static struct qsdk_conv_int8_rows rows_portable(const call_t *call, const worker_t *shared,
-                                                const job_t *job, size_t n, size_t row)
+/* Rows from `row` on of output n of a job's outputs; without how many there are. */
+static rows_t rows_portable(const call_t *call, const worker_t *shared, const job_t *job, size_t n,
+                            size_t row)
 {
     const layer_t *layer = call->layer;
     const size_t of_group = layer->blocks * layer->block, group = n / layer->outputs;
-    const size_t in_job = group * of_group + n % layer->outputs, in_layer = job->group * of_group + in_job;
+    const size_t in_job = group * of_group + n % layer->outputs;
+    const size_t in_layer = job->group * of_group + in_job;
     const size_t first = (job->image * layer->groups + job->group) * layer->outputs;
     const size_t place = ((first + n) * layer->out_height + row) * layer->out_width;
     const uint8_t *plane = shared->planes + group * layer->plane_bytes;
-    return (struct qsdk_conv_int8_rows){
+    return (rows_t){
         .layer = layer,
         .x = (const int16_t *)(const void *)plane + row * layer->stride[0] * layer->pitch,
         .weights = (const int16_t *)layer->weights + in_layer * 2 * layer->pairs * layer->kernel[0],
@@ -99,7 +101,7 @@ void qsdk_conv_int8_by_row_portable(const call_t *call, const worker_t *shared, 
     const size_t height = layer->out_height, all = job->groups * layer->outputs * height;
     const size_t end = all * (part + 1) / parts;
     for (size_t i = all * part / parts; i < end;) {
-        struct qsdk_conv_int8_rows rows = rows_portable(call, shared, job, i / height, i % height);
+        rows_t rows = rows_portable(call, shared, job, i / height, i % height);
         rows.rows = least_portable(height - i % height, end - i);
         rows.room = (end - i) * layer->out_width;
         layer->set->rows(&rows);
