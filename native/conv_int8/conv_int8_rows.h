@@ -12,11 +12,14 @@
  *   SET(widen)(to, codes, kept, zero)  16 codes of 8 bits as 16 of 16 bits, or `zero` where those
  *       of kept are 0, not -1
  *   SET(store_some)(y, values, n)  stores the first n, which are fewer than LANES
- *   SET(pair)(acc, x, apart, is_narrow, stride, weights)  adds one pair to both halves; codes of the
- *       second are `apart` after those of the first, which they follow unless is_narrow
+ *   SET(pair)(acc, x, apart, is_narrow, stride, weights, is_one)  adds a pair to both halves; codes
+ *       of the second are `apart` after those of the first, which they follow unless is_narrow; of
+ *       a pair that is_one the second weight is 0
  *   SET(order)(acc, stride)  puts the sums of a block in order, once all pairs are added */
 #ifdef SET
 #define ROWS_INLINE TARGET static inline __attribute__((always_inline))
+
+#define NOWHERE SIZE_MAX
 
 enum { WIDENED = 16, HELD = 8 }; /* codes at once; weights that registers hold */
 
@@ -55,6 +58,7 @@ TARGET void SET(qsdk_conv_int8_spread)(const struct qsdk_conv_int8 *layer, const
 /* What turns sums into results. */
 struct ends {
     floats_t factor, bias, low, high, far;
+    ints_t zero;
     int32_t mantissa[LANES], right[LANES], is_quick;
     int64_t addend[LANES];
 };
@@ -80,6 +84,7 @@ ROWS_INLINE void SET(prepare_codes)(const rows_t *rows, struct ends *ends)
     memcpy(&unit, &bits, sizeof unit);
     const double bias = (double)rows->addend * unit - 0.5, size = bias < 0 ? -bias : bias;
     ends->is_quick = size < 0x1p20;
+    ends->zero = VEC(all)(layer->output_zero);
     ends->factor = VEC(all_floats)((float)(rows->mantissa * unit));
     ends->bias = VEC(all_floats)((float)bias);
     ends->low = VEC(all_floats)((float)(layer->output_low - layer->output_zero));
@@ -104,47 +109,76 @@ ROWS_INLINE void SET(write_float)(const rows_t *rows, const struct ends *ends, s
         SET(store_some)(y, value, rows->room - place);
 }
 
-ROWS_INLINE ints_t SET(requantized)(const rows_t *rows, const struct ends *ends, ints_t acc)
+/* Sums of a block become codes. */
+ROWS_INLINE void SET(requantize_block)(const rows_t *rows, const struct ends *ends, ints_t *acc)
 {
-    floats_t about = VEC(multiply_floats)(VEC(to_floats)(acc), ends->factor);
-    about = VEC(most)(ends->low, VEC(add_floats)(about, ends->bias));
-    about = VEC(least)(ends->high, about);
-    const floats_t far = VEC(farther)(VEC(all_floats)(0), about);
-    if (ends->is_quick && !VEC(any_above)(far, ends->far))
-        return VEC(nearest)(about);
+    floats_t about[2], far = VEC(all_floats)(0);
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; i++) {
+        about[i] = VEC(multiply_floats)(VEC(to_floats)(acc[i]), ends->factor);
+        about[i] = VEC(most)(ends->low, VEC(add_floats)(about[i], ends->bias));
+        about[i] = VEC(least)(ends->high, about[i]);
+        far = VEC(farther)(far, about[i]);
+    }
+    const int is_quick = ends->is_quick && !VEC(any_above)(far, ends->far);
     const struct qsdk_conv_int8 *layer = rows->layer;
     const int low = layer->output_low - layer->output_zero;
     const int high = layer->output_high - layer->output_zero;
-    int32_t sums[LANES];
-    VEC(store_ints)(sums, acc);
-    return VEC(requantize)(sums, ends->mantissa, ends->addend, ends->right, low, high);
-}
-
-ROWS_INLINE void SET(write_other)(const rows_t *rows, const struct ends *ends, size_t place, ints_t acc)
-{
-    const size_t left = rows->room - place, size = rows->layer->output == QSDK_LINEAR_INT8_INT32 ? 4 : 1;
-    uint8_t results[4 * LANES], *y = (uint8_t *)rows->y + size * place;
-    if (size == 4) {
-        VEC(store_ints)((int32_t *)(void *)results, acc);
-    } else {
-        const ints_t zero = VEC(all)(rows->layer->output_zero);
-        VEC(store_bytes)(results, VEC(add)(SET(requantized)(rows, ends, acc), zero));
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; i++) {
+        ints_t steps;
+        if (is_quick) {
+            steps = VEC(nearest)(about[i]);
+        } else {
+            int32_t sums[LANES];
+            VEC(store_ints)(sums, acc[i]);
+            steps = VEC(requantize)(sums, ends->mantissa, ends->addend, ends->right, low, high);
+        }
+        acc[i] = VEC(add)(steps, ends->zero);
     }
-    if (left < LANES)
-        memcpy(y, results, size * left);
-    else if (size == 4)
-        memcpy(y, results, 4 * LANES);
-    else
-        memcpy(y, results, LANES);
 }
 
-ROWS_INLINE void SET(write)(const rows_t *rows, const struct ends *ends, int is_float, size_t place,
-                            ints_t acc)
+ROWS_INLINE void SET(write_int32)(const rows_t *rows, size_t place, ints_t acc)
 {
-    if (is_float)
-        SET(write_float)(rows, ends, place, acc);
-    else
-        SET(write_other)(rows, ends, place, acc);
+    int32_t *y = (int32_t *)rows->y + place, part[LANES];
+    if (place + LANES <= rows->room) {
+        VEC(store_ints)(y, acc);
+    } else {
+        VEC(store_ints)(part, acc);
+        memcpy(y, part, (rows->room - place) * sizeof *y);
+    }
+}
+
+ROWS_INLINE void SET(write_codes)(const rows_t *rows, size_t place, ints_t codes)
+{
+    uint8_t *y = (uint8_t *)rows->y + place, part[LANES];
+    if (place + LANES <= rows->room) {
+        VEC(store_bytes)(y, codes);
+    } else {
+        VEC(store_bytes)(part, codes);
+        memcpy(y, part, rows->room - place);
+    }
+}
+
+/* Results of a block; those of the second half go to place `second`, if that is not NOWHERE. */
+ROWS_INLINE void SET(write)(const rows_t *rows, const struct ends *ends, int is_float, size_t first,
+                            size_t second, ints_t *acc)
+{
+    const int is_codes = !is_float && rows->layer->output == QSDK_LINEAR_INT8_REQUANTIZED;
+    if (is_codes)
+        SET(requantize_block)(rows, ends, acc);
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; i++) {
+        const size_t place = i ? second : first;
+        if (place == NOWHERE)
+            break;
+        if (is_float)
+            SET(write_float)(rows, ends, place, acc[i]);
+        else if (is_codes)
+            SET(write_codes)(rows, place, acc[i]);
+        else
+            SET(write_int32)(rows, place, acc[i]);
+    }
 }
 
 /* Pair k of weights, in all lanes. */
@@ -155,85 +189,83 @@ ROWS_INLINE ints_t SET(weights)(const rows_t *rows, size_t k)
     return VEC(all)(pair);
 }
 
+/* Constants where the kernel is a usual one. */
+struct shape {
+    size_t height, pairs, stride, across;
+    int is_odd;  /* of the last pair the second weight is 0 */
+    int is_held; /* weights stay in registers: they are at most HELD */
+};
+
 /* Sums of a block from x on; `held` are its weights where they are few. */
-ROWS_INLINE void SET(block)(const rows_t *rows, const ints_t *held, const int16_t *x, size_t apart,
-                            int is_narrow, size_t height, size_t pairs, size_t stride, size_t across,
-                            size_t below, ints_t *acc)
+ROWS_INLINE void SET(block)(const rows_t *rows, const struct shape *shape, const ints_t *held,
+                            const int16_t *x, size_t apart, int is_narrow, ints_t *acc)
 {
+    const size_t below = rows->below;
     acc[0] = acc[1] = VEC(all)(rows->start);
 #pragma GCC unroll 5
-    for (size_t i = 0; i < height; i++) {
-        const int16_t *row = x + i * below;
+    for (size_t i = 0; i < shape->height; i++, x += below)
 #pragma GCC unroll 3
-        for (size_t q = 0; q < pairs; q++) {
-            const size_t k = i * pairs + q;
-            const ints_t weights = held ? held[k] : SET(weights)(rows, k);
-            SET(pair)(acc, row + q * across, apart, is_narrow, stride, weights);
+        for (size_t q = 0; q < shape->pairs; q++) {
+            const size_t k = i * shape->pairs + q;
+            const ints_t weights = shape->is_held ? held[k] : SET(weights)(rows, k);
+            SET(pair)(acc, x + q * shape->across, apart, is_narrow, shape->stride, weights,
+                      shape->is_odd && q + 1 == shape->pairs);
         }
-    }
-    SET(order)(acc, stride);
+    SET(order)(acc, shape->stride);
 }
 
-/* height, pairs and stride are constants where the kernel is a usual one: weights stay in registers,
- * if they are few. */
-ROWS_INLINE void SET(all_rows)(const rows_t *rows, size_t height, size_t pairs, size_t stride,
-                               size_t across, int is_held, int is_float)
+/* Rows in order: first the whole blocks of one, then what is left of it and of the next together. */
+ROWS_INLINE void SET(all_rows)(const rows_t *rows, const struct shape *shape, int is_float)
 {
     const struct qsdk_conv_int8 *layer = rows->layer;
-    const size_t width = layer->out_width, rest = width % (2 * LANES);
+    const size_t width = layer->out_width, rest = width % (2 * LANES), stride = shape->stride;
     const size_t whole = rest > LANES ? width : width - rest; /* of a row, in blocks */
-    const size_t below = layer->dilation[0] * layer->pitch, down = layer->stride[0] * layer->pitch;
-    ints_t weights[HELD], acc[2];
+    const size_t down = layer->stride[0] * layer->pitch, count = rows->rows;
+    ints_t held[HELD], acc[2];
     struct ends ends;
     if (is_float)
         SET(prepare_float)(rows, &ends);
     else
         SET(prepare_codes)(rows, &ends);
-#pragma GCC unroll 8
     for (size_t k = 0; k < HELD; k++)
-        if (is_held && k < height * pairs)
-            weights[k] = SET(weights)(rows, k);
-    const ints_t *held = is_held ? weights : NULL;
-    for (size_t row = 0; row < rows->rows; row++) {
-        const int16_t *x = rows->x + row * down;
-        const size_t place = row * width;
+        if (shape->is_held && k < shape->height * shape->pairs)
+            held[k] = SET(weights)(rows, k);
+    const int16_t *x = rows->x;
+    for (size_t row = 0, place = 0; row < count; row++, place += width, x += down) {
         for (size_t c = 0; c < whole; c += 2 * LANES) {
-            SET(block)(rows, held, x + c * stride, LANES * stride, 0, height, pairs, stride,
-                       across, below, acc);
-            SET(write)(rows, &ends, is_float, place + c, acc[0]);
-            SET(write)(rows, &ends, is_float, place + c + LANES, acc[1]);
+            SET(block)(rows, shape, held, x + c * stride, LANES * stride, 0, acc);
+            SET(write)(rows, &ends, is_float, place + c, place + c + LANES, acc);
         }
         if (whole == width || row % 2)
             continue;
-        const int is_last = row + 1 == rows->rows; /* then twice the same, or any */
-        const int16_t *left = x + whole * stride;
+        const int is_last = row + 1 == count; /* then twice the same, or whatever follows */
         if (stride == 1 && down == LANES)
-            SET(block)(rows, held, left, down, 0, height, pairs, stride, across, below, acc);
+            SET(block)(rows, shape, held, x + whole, LANES, 0, acc);
         else
-            SET(block)(rows, held, left, is_last ? 0 : down, 1, height, pairs, stride, across, below,
-                       acc);
-        SET(write)(rows, &ends, is_float, place + whole, acc[0]);
-        if (!is_last)
-            SET(write)(rows, &ends, is_float, place + width + whole, acc[1]);
+            SET(block)(rows, shape, held, x + whole * stride, is_last ? 0 : down, 1, acc);
+        const size_t left = place + whole;
+        SET(write)(rows, &ends, is_float, left, is_last ? NOWHERE : left + width, acc);
     }
 }
 
-#define ROWS(name, height, pairs, stride, across, is_held) \
+#define ROWS(name, ...) \
     TARGET static void SET(floats_##name)(const rows_t *rows) \
     { \
-        SET(all_rows)(rows, height, pairs, stride, across, is_held, 1); \
+        const struct shape shape = {__VA_ARGS__}; \
+        SET(all_rows)(rows, &shape, 1); \
     } \
     TARGET static void SET(others_##name)(const rows_t *rows) \
     { \
-        SET(all_rows)(rows, height, pairs, stride, across, is_held, 0); \
+        const struct shape shape = {__VA_ARGS__}; \
+        SET(all_rows)(rows, &shape, 0); \
     }
 
-ROWS(3x3, 3, 2, 1, 2, 1)
-ROWS(3x3_by_2, 3, 2, 2, 2, 1)
-ROWS(5x5, 5, 3, 1, 2, 0)
-ROWS(5x5_by_2, 5, 3, 2, 2, 0)
-ROWS(any, rows->layer->kernel[0], rows->layer->pairs, 1, rows->layer->across, 0)
-ROWS(any_by_2, rows->layer->kernel[0], rows->layer->pairs, 2, rows->layer->across, 0)
+ROWS(3x3, 3, 2, 1, 2, 1, 1)
+ROWS(3x3_by_2, 3, 2, 2, 2, 1, 1)
+ROWS(5x5, 5, 3, 1, 2, 1, 0)
+ROWS(5x5_by_2, 5, 3, 2, 2, 1, 0)
+ROWS(any, rows->layer->kernel[0], rows->layer->pairs, 1, rows->layer->across, 0, 0)
+ROWS(any_by_2, rows->layer->kernel[0], rows->layer->pairs, 2, rows->layer->across, 0, 0)
 
 /* For the kernel, then the stride, then whether results are float32. */
 static void (*const SET(kernels)[3][2][2])(const rows_t *rows) = {

@@ -27,8 +27,9 @@ STEP ints_t SET(codes)(const int16_t *x, size_t apart, int is_narrow)
 }
 
 STEP void SET(pair)(ints_t *acc, const int16_t *x, size_t apart, int is_narrow, size_t stride,
-                         ints_t weights)
+                         ints_t weights, int is_one)
 {
+    (void)is_one; /* no less work */
     if (stride == 2) {
         acc[0] = SET(dot)(acc[0], VEC(load)(x), weights);
         acc[1] = SET(dot)(acc[1], VEC(load)(x + apart), weights);

@@ -33,6 +33,7 @@ struct qsdk_conv_int8_rows {
     const struct qsdk_conv_int8 *layer;
     const int16_t *x;       /* of the plane, where the first weight of the first result falls */
     const int16_t *weights; /* [kernel[0]][pairs][2] */
+    size_t below; /* codes from one row of weights to the next */
     size_t rows;
     void *y;     /* the first result */
     size_t room; /* results from y on: of these rows, and of others that are found after them */

@@ -83,6 +83,7 @@ static rows_t rows_portable(const call_t *call, const worker_t *shared, const jo
         .layer = layer,
         .x = (const int16_t *)(const void *)plane + row * layer->stride[0] * layer->pitch,
         .weights = (const int16_t *)layer->weights + in_layer * 2 * layer->pairs * layer->kernel[0],
+        .below = layer->dilation[0] * layer->pitch,
         .y = call->y + place * (layer->output == QSDK_LINEAR_INT8_REQUANTIZED ? 1 : 4),
         .start = shared->start[in_job],
         .factor = shared->factor[in_job],
