@@ -21,8 +21,8 @@
  * be outputs instead, and go by places of the result.
  *
  * Groups of one channel, as depthwise layers have them, go by row where a set can: their planes have
- * codes of 16 bits, and weights are pairs of neighbours of a row. Then neither quads nor positions
- * are needed.
+ * codes of 16 bits, and weights are pairs of neighbours of a row; conv_int8_rows.h says how. Then
+ * neither quads nor positions are needed.
  *
  * Sets differ in nothing but speed: each equals `portable` to the bit. */
 #ifndef QSDK_CONV_INT8_H

@@ -190,7 +190,7 @@ static void try_layer(const struct given *g, const struct qsdk_conv_int8_set *se
         const size_t to = n / g->outputs * layer.blocks * layer.block + n % g->outputs;
         scales[to] = scale[n] = 0.001f * (float)(1 + draw(1000));
         biases[to] = bias[n] = 0.01f * (float)draw(1000) - 5;
-        mantissa[to] = (int32_t)((1u << 30) + draw(1u << 30));
+        mantissa[to] = (int32_t)((1u << 30) + draw(2) * draw(1u << 30)); /* some make halves */
         right[to] = 38 + (int32_t)draw(8);
         addend[to] = ((int64_t)1 << (right[to] - 1)) + (int64_t)draw(1000) * mantissa[to];
     }
