@@ -118,5 +118,7 @@ const struct qsdk_conv_int8_set qsdk_conv_int8_avx2 = {
     .macs = 40,
     .quads = quads_avx2,
     .tile = tile_avx2,
+    .spread = qsdk_conv_int8_spread_avx2,
+    .rows = qsdk_conv_int8_rows_avx2,
 };
 #endif

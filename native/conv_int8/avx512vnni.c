@@ -177,5 +177,7 @@ const struct qsdk_conv_int8_set qsdk_conv_int8_avx512vnni = {
     .quads = quads_avx512vnni,
     .tile = tile_avx512vnni,
     .places = qsdk_conv_int8_places_avx512vnni,
+    .spread = qsdk_conv_int8_spread_avx512vnni,
+    .rows = qsdk_conv_int8_rows_avx512vnni,
 };
 #endif

@@ -105,5 +105,7 @@ const struct qsdk_conv_int8_set qsdk_conv_int8_avxvnni = {
     .macs = 100,
     .quads = quads_avxvnni,
     .tile = tile_avxvnni,
+    .spread = qsdk_conv_int8_spread_avxvnni,
+    .rows = qsdk_conv_int8_rows_avxvnni,
 };
 #endif

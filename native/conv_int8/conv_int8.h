@@ -20,6 +20,10 @@
  * row, what is computed there is dropped. Where that is much, in small images, a set may have lanes
  * be outputs instead, and go by places of the result.
  *
+ * Groups of one channel, as depthwise layers have them, go by row where a set can: their planes have
+ * codes of 16 bits, and weights are pairs of neighbours of a row; conv_int8_rows.h says how. Then
+ * neither quads nor positions are needed.
+ *
  * Sets differ in nothing but speed: each equals `portable` to the bit. */
 #ifndef QSDK_CONV_INT8_H
 #define QSDK_CONV_INT8_H
@@ -45,7 +49,8 @@ struct qsdk_conv_int8 {
     size_t block, blocks;  /* outputs of a block of packed weights, at most those of the set */
     size_t repeats;        /* bytes that add up to a weight: all first ones, all second ones... */
     size_t workers;        /* threads of a call, at most; each has scratch of its own */
-    const void *weights;   /* [groups][blocks][steps][block][4] */
+    const void *weights;   /* [groups][blocks][steps][block][4]; by row, 16-bit, [groups][blocks]
+                              [block][kernel[0]][pairs][2] */
     const int32_t *sums;   /* of the weights of an output */
     const float *scale, *bias;
     const int64_t *addend; /* requantization; with bias and rounding in it */
@@ -60,7 +65,9 @@ struct qsdk_conv_int8 {
     size_t out_height, out_width;
     size_t spans;               /* places in a row that a quad takes; 0: it takes channels */
     size_t unit;                /* bytes from position to position */
-    size_t rows, pitch;         /* positions, of a phase of a plane */
+    size_t pairs, across;       /* of weights in a row of the kernel, 0: not by row; and codes from
+                                   one pair to the next */
+    size_t rows, pitch;         /* positions, of a phase of a plane; by row, codes */
     size_t planes, plane_bytes;
     size_t quads;               /* of a row of the kernel */
     size_t steps, vectors;
@@ -77,6 +84,10 @@ const struct qsdk_conv_int8_set *qsdk_conv_int8_find(const char *set);
  * and third of four, then the second and fourth. Else they are bytes. */
 size_t qsdk_conv_int8_block(const struct qsdk_conv_int8_set *set);
 int qsdk_conv_int8_is_wide(const struct qsdk_conv_int8_set *set);
+
+/* Pairs that a layer's weights are packed in for each row of the kernel: neighbours, or one weight
+ * and 0 where they are dilated; the last may be short of one. 0 where quads are packed instead. */
+size_t qsdk_conv_int8_pairs(const struct qsdk_conv_int8 *layer);
 
 /* Finds what follows from the size of the images. The result must have at least one place. Returns
  * 1 when images are too large, more than 2^32 bytes in a channel; else 0. vectors is then as many as

@@ -57,5 +57,7 @@ const struct qsdk_conv_int8_set qsdk_conv_int8_dotprod = {
     .macs = 60,
     .quads = quads_dotprod,
     .tile = tile_dotprod,
+    .spread = qsdk_conv_int8_spread_neon,
+    .rows = qsdk_conv_int8_rows_neon,
 };
 #endif

@@ -38,6 +38,14 @@ int qsdk_conv_int8_is_wide(const struct qsdk_conv_int8_set *set)
     return set->is_wide;
 }
 
+size_t qsdk_conv_int8_pairs(const struct qsdk_conv_int8 *layer)
+{
+    /* With more outputs, loading quads pays: all outputs of a block take them. */
+    if (!layer->set->rows || layer->channels > 1 || layer->outputs > 3 || layer->stride[1] > 2)
+        return 0;
+    return layer->dilation[1] == 1 ? (layer->kernel[1] + 1) / 2 : layer->kernel[1];
+}
+
 static size_t up_portable(size_t n, size_t step)
 {
     return (n + step - 1) / step * step;
@@ -83,6 +91,22 @@ static void places_portable(struct qsdk_conv_int8 *layer, const size_t padded[2]
     layer->plane_bytes = up_portable(padded[0] * width, 64);
 }
 
+/* Where the codes of one channel lie that go by row. The padding at the end of a row is that at the
+ * start of the next, too. Short rows get the pitch that makes two of them one vector. */
+static void pairs_portable(struct qsdk_conv_int8 *layer)
+{
+    const size_t begin = layer->begin[1], end = layer->end[1], lanes = (size_t)layer->set->lanes;
+    const int is_dense = layer->stride[0] == 1 && layer->stride[1] == 1;
+    layer->spans = layer->unit = layer->quads = 0;
+    layer->across = layer->dilation[1] == 1 ? 2 : layer->dilation[1];
+    layer->rows = layer->height + layer->begin[0] + layer->end[0];
+    layer->pitch = layer->width + (begin > end ? begin : end);
+    if (is_dense && layer->pitch < lanes)
+        layer->pitch = lanes;
+    layer->planes = 1;
+    layer->plane_bytes = up_portable(sizeof(int16_t) * (begin + layer->rows * layer->pitch), 64);
+}
+
 /* How much is coded before it is multiplied: codes stay in the L1 cache. Small channels with groups
  * of their own go together. */
 static void chunk_portable(struct qsdk_conv_int8 *layer)
@@ -90,7 +114,7 @@ static void chunk_portable(struct qsdk_conv_int8 *layer)
     const size_t most = 2048, image = layer->height * layer->width;
     const size_t rows = layer->width ? most / layer->width : 1;
     layer->chunk = rows < 1 ? 1 : rows < layer->height ? rows : layer->height;
-    layer->together = layer->spans && image && image < most ? most / image : 1;
+    layer->together = (layer->spans || layer->pairs) && image && image < most ? most / image : 1;
     layer->together = layer->together < layer->groups ? layer->together : layer->groups;
     layer->jobs = (layer->groups + layer->together - 1) / layer->together;
 }
@@ -98,7 +122,9 @@ static void chunk_portable(struct qsdk_conv_int8 *layer)
 static void scratch_portable(struct qsdk_conv_int8 *layer)
 {
     const size_t outputs = layer->together * layer->blocks * layer->block;
-    const size_t past = (size_t)layer->set->lanes * layer->unit + 128; /* of the last position */
+    const size_t lanes = (size_t)layer->set->lanes;
+    const size_t past = 128 + (layer->pairs ? 4 * lanes * layer->stride[1]
+                                            : lanes * layer->unit); /* of the last position */
     layer->start = up_portable(outputs * sizeof(int32_t), 64);
     layer->factor = up_portable(outputs * sizeof(float), 64);
     layer->codes = up_portable(layer->together * layer->chunk * layer->width, 64) + 64;
@@ -116,13 +142,18 @@ int qsdk_conv_int8_fit(struct qsdk_conv_int8 *layer)
     const size_t lanes = (size_t)layer->set->lanes;
     layer->out_height = (padded[0] - reach[0]) / layer->stride[0] + 1;
     layer->out_width = (padded[1] - reach[1]) / layer->stride[1] + 1;
-    if (layer->channels == 1 && layer->kernel[1] > 1)
+    layer->pairs = qsdk_conv_int8_pairs(layer);
+    if (layer->pairs)
+        pairs_portable(layer);
+    else if (layer->channels == 1 && layer->kernel[1] > 1)
         places_portable(layer, padded);
     else
         channels_portable(layer, padded);
-    layer->steps = layer->repeats * layer->planes * layer->kernel[0] * layer->quads;
+    layer->steps = layer->pairs ? (layer->kernel[0] * layer->pairs + 1) / 2
+                                : layer->repeats * layer->planes * layer->kernel[0] * layer->quads;
     layer->vectors = layer->out_height * (up_portable(layer->out_width, lanes) / lanes);
-    layer->by_output = layer->set->places && !layer->spans && layer->block == 8;
+    layer->by_output =
+        layer->set->places && !layer->spans && !layer->pairs && layer->block == 8;
     if (layer->by_output) /* as many as it may need, too */
         layer->vectors += layer->out_height * layer->out_width / QSDK_CONV_INT8_PLACES + 1;
     chunk_portable(layer);
@@ -184,6 +215,8 @@ static void by_output_portable(struct qsdk_conv_int8 *layer)
 
 void qsdk_conv_int8_place(struct qsdk_conv_int8 *layer)
 {
+    if (layer->pairs)
+        return;
     offsets_portable(layer);
     vectors_portable(layer);
     by_output_portable(layer);

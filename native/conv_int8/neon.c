@@ -56,5 +56,7 @@ const struct qsdk_conv_int8_set qsdk_conv_int8_neon = {
     .macs = 20,
     .quads = quads_neon,
     .tile = tile_neon,
+    .spread = qsdk_conv_int8_spread_neon,
+    .rows = qsdk_conv_int8_rows_neon,
 };
 #endif

@@ -9,40 +9,15 @@
 
 typedef struct qsdk_conv_int8 layer_t;
 typedef struct qsdk_conv_int8_image image_t;
-typedef struct qsdk_conv_int8_tile tile_t;
+typedef struct qsdk_conv_int8_call call_t;
+typedef struct qsdk_conv_int8_worker worker_t;
+typedef struct qsdk_conv_int8_job job_t;
 
-struct call {
-    const layer_t *layer;
-    const uint8_t *x;
-    size_t images;
-    uint8_t *y;
-    image_t *info; /* [images] */
-    uint8_t *workers;
-};
-
-struct worker {
-    int32_t *start; /* [blocks * block] */
-    float *factor;  /* [blocks * block] */
-    uint8_t *codes; /* four times layer->codes bytes */
-    uint8_t *planes;
-};
-
-/* Groups of one image that are worked on at once. */
-struct job {
-    size_t image, group, groups;
-    const image_t *info;
-};
-
-static size_t least_portable(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
-static struct worker worker_portable(const struct call *call, size_t which)
+static worker_t worker_portable(const call_t *call, size_t which)
 {
     const layer_t *layer = call->layer;
     uint8_t *at = call->workers + which * layer->worker;
-    struct worker worker;
+    worker_t worker;
     worker.start = (int32_t *)(void *)at;
     worker.factor = (float *)(void *)(at += layer->start);
     at += layer->factor;
@@ -66,7 +41,7 @@ static image_t covering_portable(const layer_t *layer, float low, float high)
     return (image_t){grid.scale, stored_portable(layer, grid.zero_point)};
 }
 
-static image_t look_portable(const struct call *call, size_t image)
+static image_t look_portable(const call_t *call, size_t image)
 {
     const layer_t *layer = call->layer;
     if (layer->input != QSDK_LINEAR_INT8_ROWS)
@@ -90,15 +65,16 @@ static image_t look_portable(const struct call *call, size_t image)
 }
 
 /* Codes of `count` values of a job's image from a place on; may write 63 more. */
-static void code_portable(const struct call *call, const struct job *job, size_t place,
+static void code_portable(const call_t *call, const job_t *job, size_t place,
                           size_t count, uint8_t *codes)
 {
     const layer_t *layer = call->layer;
     place += job->image * layer->groups * layer->channels * layer->height * layer->width;
     if (layer->input == QSDK_LINEAR_INT8_CODES) {
         const int flip = layer->input_signed != layer->set->is_signed ? 0x80 : 0;
+        const uint8_t *x = call->x + place;
         for (size_t i = 0; i < count; i++)
-            codes[i] = (uint8_t)(call->x[place + i] ^ flip);
+            codes[i] = (uint8_t)(x[i] ^ flip);
         return;
     }
     const int zero = job->info->zero, lowest = layer->set->is_signed ? -128 : 0;
@@ -106,9 +82,19 @@ static void code_portable(const struct call *call, const struct job *job, size_t
                              lowest - zero, lowest + 255 - zero, zero, codes);
 }
 
+/* Rows [from, to) of a group's one channel. */
+static void one_channel_portable(const layer_t *layer, const uint8_t *codes, size_t from, size_t to,
+                                 int32_t zero, uint8_t *plane)
+{
+    if (layer->pairs)
+        layer->set->spread(layer, codes, from, to, zero, (int16_t *)(void *)plane);
+    else
+        qsdk_conv_int8_bytes_portable(layer, codes, from, to, zero, plane);
+}
+
 /* Some rows of one plane of quads. */
-static void chunk_portable(const struct call *call, const struct worker *worker,
-                           const struct job *job, size_t plane, size_t chunk, uint8_t *planes)
+static void chunk_portable(const call_t *call, const worker_t *worker,
+                           const job_t *job, size_t plane, size_t chunk, uint8_t *planes)
 {
     const layer_t *layer = call->layer;
     const size_t from = chunk * layer->chunk;
@@ -124,32 +110,36 @@ static void chunk_portable(const struct call *call, const struct worker *worker,
     for (size_t c = 0; layer->chunk < layer->height && c < alive; c++)
         code_portable(call, job, ((first + c) * layer->height + from) * layer->width, count, codes[c]);
     planes += plane * layer->plane_bytes;
-    if (layer->spans)
-        qsdk_conv_int8_bytes_portable(layer, codes[0], from, to, job->info->zero, planes);
+    if (layer->spans || layer->pairs)
+        one_channel_portable(layer, codes[0], from, to, job->info->zero, planes);
     else
         qsdk_conv_int8_quads_portable(layer, codes, alive, from, to, job->info->zero, planes);
 }
 
 /* The planes of groups of one channel each: coded at once, for channels follow each other. */
-static void planes_portable(const struct call *call, const struct worker *worker,
-                            const struct job *job, uint8_t *planes)
+static void planes_portable(const call_t *call, const worker_t *worker,
+                            const job_t *job, uint8_t *planes)
 {
     const layer_t *layer = call->layer;
     const size_t image = layer->height * layer->width;
     code_portable(call, job, job->group * image, job->groups * image, worker->codes);
     for (size_t g = 0; g < job->groups; g++)
-        qsdk_conv_int8_bytes_portable(layer, worker->codes + g * image, 0, layer->height,
-                                      job->info->zero, planes + g * layer->plane_bytes);
+        one_channel_portable(layer, worker->codes + g * image, 0, layer->height, job->info->zero,
+                             planes + g * layer->plane_bytes);
 }
 
 /* Part `part` of `parts` of what makes the planes of a job. */
-static void code_job_portable(const struct call *call, const struct worker *own,
-                              const struct job *job, uint8_t *planes, size_t part, size_t parts)
+static void code_job_portable(const call_t *call, const worker_t *own,
+                              const job_t *job, uint8_t *planes, size_t part, size_t parts)
 {
     const layer_t *layer = call->layer;
+    if (layer->together > 1 || layer->pairs) { /* a row that is spread goes into the next */
+        if (part > 0)
+            return;
+        parts = 1;
+    }
     if (layer->together > 1) {
-        if (part == 0)
-            planes_portable(call, own, job, planes);
+        planes_portable(call, own, job, planes);
         return;
     }
     const size_t chunks = layer->chunk ? (layer->height + layer->chunk - 1) / layer->chunk : 1;
@@ -159,8 +149,8 @@ static void code_job_portable(const struct call *call, const struct worker *own,
 }
 
 /* What accumulators of a job begin with, and their unit. */
-static void outputs_portable(const struct call *call, const struct worker *worker,
-                             const struct job *job)
+static void outputs_portable(const call_t *call, const worker_t *worker,
+                             const job_t *job)
 {
     const layer_t *layer = call->layer;
     const size_t outputs = layer->blocks * layer->block, first = job->group * outputs;
@@ -168,66 +158,6 @@ static void outputs_portable(const struct call *call, const struct worker *worke
     for (size_t n = 0; n < job->groups * outputs; n++) {
         worker->start[n] = (int32_t)(0 - zero * (uint32_t)layer->sums[first + n]);
         worker->factor[n] = job->info->scale * layer->scale[first + n];
-    }
-}
-
-/* Points a tile at some blocks, b being the first, of group g of a job. */
-static void aim_portable(const struct call *call, const struct worker *shared,
-                         const struct job *job, size_t g, size_t b, size_t blocks, tile_t *tile)
-{
-    const layer_t *layer = call->layer;
-    const size_t n = b * layer->block, in_job = g * layer->blocks * layer->block + n;
-    const size_t in_layer = job->group * layer->blocks * layer->block + in_job;
-    const size_t bytes = 4 * layer->steps * (layer->set->is_wide ? 2 : 1);
-    const size_t output = (job->image * layer->groups + job->group + g) * layer->outputs + n;
-    const size_t y = output * tile->apart + tile->at->place;
-    tile->x = shared->planes + g * layer->plane_bytes;
-    tile->weights = (const uint8_t *)layer->weights + in_layer * bytes;
-    tile->start = shared->start + in_job;
-    tile->factor = shared->factor + in_job;
-    tile->bias = layer->bias + in_layer;
-    tile->addend = layer->addend + in_layer;
-    tile->mantissa = layer->mantissa + in_layer;
-    tile->right = layer->right + in_layer;
-    tile->outputs = least_portable(blocks * layer->block, layer->outputs - n);
-    tile->y = call->y + y * (layer->output == QSDK_LINEAR_INT8_REQUANTIZED ? 1 : 4);
-}
-
-/* Part `part` of `parts` of the tiles of a job. What fits the L1 cache is inside: blocks of weights,
- * or vectors where all planes fit; groups are outside. */
-static void tiles_portable(const struct call *call, const struct worker *shared,
-                           const struct job *job, size_t part, size_t parts)
-{
-    const layer_t *layer = call->layer;
-    const int planes_fit = layer->planes * layer->plane_bytes <= 24 << 10;
-    const size_t tall = layer->by_output ? 1 : (size_t)layer->set->vectors;
-    const size_t wide = layer->by_output ? QSDK_CONV_INT8_WIDE : 1;
-    const size_t rows = (layer->vectors + tall - 1) / tall;
-    const size_t columns = (layer->blocks + wide - 1) / wide;
-    const size_t within = planes_fit ? rows : columns, without = planes_fit ? columns : rows;
-    const size_t all = job->groups * rows * columns, end = all * (part + 1) / parts;
-    size_t i = all * part / parts;
-    size_t inner = i % within, outer = i / within % without, g = i / within / without;
-    tile_t tile = {
-        .layer = layer,
-        .block = layer->block,
-        .apart = layer->out_height * layer->out_width,
-    };
-    for (; i < end; i++) {
-        const size_t row = planes_fit ? inner : outer, column = planes_fit ? outer : inner;
-        const size_t blocks = least_portable(wide, layer->blocks - column * wide);
-        tile.at = layer->at + row * tall;
-        tile.vectors = least_portable(tall, layer->vectors - row * tall);
-        aim_portable(call, shared, job, g, column * wide, blocks, &tile);
-        if (layer->by_output)
-            layer->set->places(&tile, blocks);
-        else
-            layer->set->tile(&tile);
-        if (++inner == within) {
-            inner = 0;
-            outer = outer + 1 < without ? outer + 1 : 0;
-            g += outer == 0;
-        }
     }
 }
 
@@ -243,13 +173,13 @@ static void wait_portable(size_t threads)
 }
 
 /* Part `part` of `parts` of job `index` of an image, whose planes are those of `shared`. */
-static void job_portable(const struct call *call, const struct worker *own,
-                         const struct worker *shared, size_t image, size_t index, size_t part,
+static void job_portable(const call_t *call, const worker_t *own,
+                         const worker_t *shared, size_t image, size_t index, size_t part,
                          size_t parts)
 {
     const layer_t *layer = call->layer;
     const size_t group = index * layer->together;
-    const struct job job = {
+    const job_t job = {
         .image = image,
         .group = group,
         .groups = least_portable(layer->together, layer->groups - group),
@@ -259,14 +189,15 @@ static void job_portable(const struct call *call, const struct worker *own,
         outputs_portable(call, shared, &job);
     code_job_portable(call, own, &job, shared->planes, part, parts);
     wait_portable(parts);
-    tiles_portable(call, shared, &job, part, parts);
+    (layer->pairs ? qsdk_conv_int8_by_row_portable : qsdk_conv_int8_tiles_portable)(
+        call, shared, &job, part, parts);
     wait_portable(parts);
 }
 
-static void work_portable(const struct call *call, size_t thread, size_t threads)
+static void work_portable(const call_t *call, size_t thread, size_t threads)
 {
     const size_t of_image = call->layer->jobs, jobs = call->images * of_image;
-    const struct worker own = worker_portable(call, thread), first = worker_portable(call, 0);
+    const worker_t own = worker_portable(call, thread), first = worker_portable(call, 0);
     for (size_t i = thread; i < call->images; i += threads)
         call->info[i] = look_portable(call, i);
     wait_portable(threads);
@@ -291,7 +222,7 @@ void qsdk_conv_int8_run(const void *layer_, const void *x, size_t images, void *
                         int threads)
 {
     const layer_t *layer = layer_;
-    const struct call call = {
+    const call_t call = {
         .layer = layer,
         .x = x,
         .images = images,

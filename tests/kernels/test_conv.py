@@ -35,6 +35,11 @@ LAYERS = [
     ((5, 6, 7), 3, (1, 1), {"stride": 2}),
     ((6, 11, 11), 6, (3, 3), {"groups": 6, "padding": 1}),
     ((6, 12, 31), 12, (3, 3), {"groups": 6, "padding": 1, "stride": 2}),
+    ((5, 14, 14), 5, (3, 3), {"groups": 5, "padding": 1}),
+    ((3, 9, 71), 9, (3, 3), {"groups": 3, "padding": [0, 2, 1, 0], "stride": [1, 2]}),
+    ((2, 7, 37), 2, (5, 5), {"groups": 2, "padding": 2}),
+    ((4, 7, 7), 4, (3, 3), {"groups": 4, "padding": 1, "dilation": [2, 1]}),
+    ((3, 6, 26), 3, (3, 4), {"groups": 3, "dilation": [1, 3], "stride": 2}),
     ((4, 12, 15), 4, (5, 5), {"groups": 4, "padding": 2, "stride": 3}),
     ((3, 13, 12), 3, (3, 3), {"groups": 3, "padding": 2, "dilation": 2}),
     ((8, 9, 9), 12, (2, 3), {"groups": 2, "dilation": [3, 2], "stride": [1, 2], "padding": 2}),
@@ -219,6 +224,26 @@ def test_kernels_equal_the_reference_for_every_form(kernel, layer, scheme):
             codes = rng.integers(0, 256, x.shape).astype(np.uint8).view(form.dtype)
             wanted = qsdk.conv(weight, kernel=REFERENCE, **words)(codes)
             np.testing.assert_array_equal(wanted, found(codes), err_msg=f"{form} {output}")
+
+
+@EVERY
+@pytest.mark.parametrize("size", [1.0, 1e3, 1e5, 1e8])
+def test_results_halfway_between_codes_are_those_of_the_reference(kernel, size):
+    rng = np.random.default_rng(14)
+    layer = ((6, 11, 45), 6, (3, 3), {"groups": 6, "padding": 1})
+    weight = weight_of(rng, layer, bits=8, symmetric=True)
+    weight = qsdk.Affine.from_codes(
+        weight.codes, np.ones_like(weight.scale), weight.zero_point, weight.scheme
+    )
+    x = rng.integers(100, 156, (2, *layer[0])).astype(np.uint8)
+    words = {
+        "activations": Activations(form="fixed_uint8", scale=1.0, zero_point=128),
+        "output": Output(form="int8", scale=64.0, zero_point=3),
+        "bias": (np.rint(rng.uniform(-size, size, 6)) + 0.5).astype(np.float32),
+        **layer[3],
+    }
+    wanted, found = (qsdk.conv(weight, kernel=name, **words)(x) for name in (REFERENCE, kernel))
+    np.testing.assert_array_equal(wanted, found)
 
 
 @EVERY

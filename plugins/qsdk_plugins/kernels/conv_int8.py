@@ -70,12 +70,24 @@ def quads(parts: NDArray[np.int16], is_dilated: bool) -> NDArray[np.int16]:
     return np.moveaxis(filled, 0, 1).reshape(outputs, -1, 4)
 
 
+def pairs(steps: NDArray[np.int64], is_dilated: bool) -> NDArray[np.int16]:
+    """(out, 1, height, width) to (out, height, pairs, 2), as conv_int8.h orders weights by row.
+
+    Two of a pair are neighbours of a row, or one weight and 0 where they are dilated.
+    """
+    row = steps[:, 0].astype(np.int16)
+    if is_dilated:
+        return np.stack([row, np.zeros_like(row)], axis=-1)
+    filled = np.pad(row, [(0, 0), (0, 0), (0, row.shape[-1] % 2)])
+    return filled.reshape(*row.shape[:2], -1, 2)
+
+
 @attrs.frozen(eq=False)
 class PackedWeight:
     """What contexts of all sizes of images share.
 
     fields : of ``struct qsdk_conv_int8``
-    steps : how many offsets it needs
+    steps : how many offsets it needs, at least
     keep : the arrays that the fields point to
     """
 
@@ -100,23 +112,27 @@ class PackedWeight:
             return np.pad(given, fill).reshape(groups, blocks, block, *values.shape[1:])
 
         parts = weight_parts(steps, is_wide)
-        packed = np.moveaxis(per_group(quads(parts, operation.dilation[-1] > 1)), 2, 3)
-        if is_wide:
-            packed = packed[..., [0, 2, 1, 3]]
-        weights = aligned(packed.size * (2 if is_wide else 1))
-        stored = np.ascontiguousarray(packed, np.int16 if is_wide else np.int8)
-        weights[:] = stored.reshape(-1).view(np.uint8)
+        is_dilated = operation.dilation[-1] > 1
+        geometry = {
+            "set": table, "groups": groups, "channels": steps.shape[1], "outputs": outputs,
+            "kernel": steps.shape[2:], **two_axes(operation),
+        }  # fmt: skip
+        if lib.qsdk_conv_int8_pairs(ffi.new("struct qsdk_conv_int8 *", geometry)):
+            packed = per_group(pairs(steps, is_dilated))
+        else:
+            packed = np.moveaxis(per_group(quads(parts, is_dilated)), 2, 3)
+            packed = packed[..., [0, 2, 1, 3]] if is_wide else packed.astype(np.int8)
+        weights = aligned(packed.nbytes)
+        weights[:] = np.ascontiguousarray(packed).reshape(-1).view(np.uint8)
         arrays = {"weights": weights, "sums": per_group(steps.sum(axis=(1, 2, 3), dtype=np.int32))}
         for name in ("addend", "mantissa", "right"):  # unless requantized
             arrays[name] = np.zeros(groups * blocks * block, np.int64)
         for name, array in result_arrays(operation).items():
             arrays[name] = np.ascontiguousarray(per_group(array[: len(steps)]))
         fields = {
-            "set": table, "groups": groups, "channels": steps.shape[1], "outputs": outputs,
-            "kernel": steps.shape[2:], "block": block, "blocks": blocks, "repeats": len(parts),
+            **geometry, "block": block, "blocks": blocks, "repeats": len(parts),
             "workers": workers, **output_fields(lib, operation),
             **{name: ffi.cast("void *", array.ctypes.data) for name, array in arrays.items()},
-            **two_axes(operation),
         }  # fmt: skip
         return cls(fields, packed.shape[2], list(arrays.values()))
 

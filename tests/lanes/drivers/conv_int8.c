@@ -73,11 +73,27 @@ static void store(void *packed, size_t at, size_t q, int value, int is_wide)
         memcpy((char *)packed + 4 * at + q, &narrow, sizeof narrow);
 }
 
+/* Weights of a layer that goes by row. */
+static void pack_pairs(const struct given *g, const struct qsdk_conv_int8 *layer, void *packed)
+{
+    const size_t columns = g->kernel[1], of_pair = g->dilation[1] == 1 ? 2 : 1;
+    int16_t *to = packed;
+    for (size_t group = 0; group < g->groups; group++)
+        for (size_t n = 0; n < layer->blocks * layer->block; n++)
+            for (size_t i = 0; i < g->kernel[0]; i++)
+                for (size_t p = 0; p < layer->pairs; p++)
+                    for (size_t q = 0; q < 2; q++) {
+                        const size_t row = (group * g->outputs + n) * g->kernel[0] + i, j = of_pair * p + q;
+                        const int is_there = n < g->outputs && q < of_pair && j < columns;
+                        *to++ = (int16_t)(is_there ? weights[row * columns + j] : 0);
+                    }
+}
+
 static void pack(const struct given *g, const struct qsdk_conv_int8 *layer, int is_wide, void *packed,
                  int32_t *sums)
 {
     const size_t taps = g->channels * g->kernel[0] * g->kernel[1];
-    const size_t quads = layer->steps / layer->repeats / layer->planes / g->kernel[0];
+    const size_t quads = layer->pairs ? 0 : layer->quads;
     for (size_t group = 0; group < g->groups; group++)
         for (size_t n = 0; n < layer->blocks * layer->block; n++) {
             const size_t output = group * g->outputs + n, b = n / layer->block;
@@ -174,18 +190,22 @@ static void try_layer(const struct given *g, const struct qsdk_conv_int8_set *se
         const size_t to = n / g->outputs * layer.blocks * layer.block + n % g->outputs;
         scales[to] = scale[n] = 0.001f * (float)(1 + draw(1000));
         biases[to] = bias[n] = 0.01f * (float)draw(1000) - 5;
-        mantissa[to] = (int32_t)((1u << 30) + draw(1u << 30));
+        mantissa[to] = (int32_t)((1u << 30) + draw(2) * draw(1u << 30)); /* some make halves */
         right[to] = 38 + (int32_t)draw(8);
         addend[to] = ((int64_t)1 << (right[to] - 1)) + (int64_t)draw(1000) * mantissa[to];
     }
     if (qsdk_conv_int8_fit(&layer))
         exit(2);
     const int is_wide = qsdk_conv_int8_is_wide(set);
-    const size_t packed = all * 8 * layer.steps * 4 * (is_wide ? 2 : 1);
+    const size_t packed = all * 8 * 4 * (layer.pairs ? g->kernel[0] * layer.pairs
+                                                     : layer.steps * (is_wide ? 2 : 1));
     if (layer.steps > STEPS_MOST || layer.vectors > RESULT_MOST || values * g->images > IMAGE_MOST)
         exit(2);
     layer.weights = guarded(0, g->groups * layer.blocks * layer.block * (packed / all / 8));
     pack(g, &layer, is_wide, (void *)(uintptr_t)layer.weights, sums);
+    expect(layer.pairs == qsdk_conv_int8_pairs(&layer), set->name, (long)layer.pairs, -1, -1);
+    if (layer.pairs)
+        pack_pairs(g, &layer, (void *)(uintptr_t)layer.weights);
     qsdk_conv_int8_place(&layer);
     const int is_codes = input == QSDK_LINEAR_INT8_CODES;
     void *x = guarded(1, g->images * values * (is_codes ? 1 : 4));
@@ -239,7 +259,8 @@ static void try_some(const struct qsdk_conv_int8_set *set, int seed)
     if (seed % 3 == 0) { /* depthwise */
         g.groups = 1 + draw(6);
         g.channels = 1;
-        g.outputs = 1 + draw(2) * draw(3);
+        g.outputs = 1 + draw(2) * draw(4);
+        g.width += draw(2) * draw(70);
     }
     for (int axis = 0; axis < 2; axis++) {
         g.kernel[axis] = 1 + draw(seed % 5 ? 5 : 1);
