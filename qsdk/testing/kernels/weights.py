@@ -41,6 +41,7 @@ class AffineWeights:
     scheme: Scheme
     share: float = 1.0
 
+    @functools.lru_cache(maxsize=1024)  # noqa: B019 - of equal ones, which each kernel has
     def __call__(self, shape: tuple[int, ...], fill: str, seed: int) -> Encoding:
         rng, scheme = np.random.default_rng(seed), self.scheme
         params = Slices(scheme, shape).params_shape
