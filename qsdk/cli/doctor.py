@@ -11,16 +11,16 @@ from qsdk.cli.output import Output
 from qsdk.cli.verb import verb
 
 OK, WARNING, FAILED, BROKEN, QUARANTINED = "ok", "warning", "failed", "broken", "quarantined"
-TIMEOUT = 10.0  # seconds for the import of one plugin in a process of its own
+TIMEOUT = 10.0  # seconds for the imports in a process of their own
 
 
 @verb("doctor")
-@click.option("--isolate", is_flag=True, help="Import each plugin in a process of its own.")
+@click.option("--isolate", is_flag=True, help="Import plugins in processes of their own.")
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
     metavar="SECONDS",
-    help="What --isolate gives each plugin.  [default: 10]",
+    help="What --isolate gives each process.  [default: 10]",
 )
 def command(output: Output, isolate: bool, timeout: float | None) -> int:
     """Check the installation, the C extension, the extras, every plugin and every kernel.

@@ -1,4 +1,4 @@
-"""Each plugin imported in a process of its own: what dies or hangs there takes nothing with it."""
+"""Plugins imported in processes of their own: what dies or hangs there takes nothing with it."""
 
 from __future__ import annotations
 
@@ -27,39 +27,48 @@ TAIL = 4000  # bytes of what a process said before it died
 LAST_WORDS = 1.0  # seconds that a process gets to say where it hangs
 
 
-def tell(full_name: str, target: str) -> None:
-    """What the child does: import one plugin, and write its facts to the file ``target``."""
+def tell(target: str, *full_names: str) -> None:
+    """What the child does: import plugins, and write their facts to the file ``target``."""
     import resource  # not on every platform, and needed by none but this process
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash leaves no file behind
-    (plugin,) = (found for found in find_plugins() if found.full_name == full_name)
-    load(plugin, new_manager())
-    Path(target).write_text(json.dumps(facts_of(plugin)), encoding="utf-8")
+    plugins = {plugin.full_name: plugin for plugin in find_plugins()}
+    for name in full_names:
+        load(plugins[name], new_manager())
+    facts = [facts_of(plugins[name]) for name in full_names]
+    Path(target).write_text(json.dumps(facts), encoding="utf-8")
 
 
 def isolated_facts(plugins: Sequence[Plugin], seconds: float) -> list[dict[str, Any]]:
-    """The facts of every plugin, each imported in a child that has so many ``seconds``.
+    """The facts of every plugin, imported in children that have so many ``seconds`` each.
 
+    Plugins of one distribution share a child; where that comes to a bad end, each gets its own.
     Nothing is imported here. A plugin that fails there is marked broken here, so that nobody
     imports it later.
     """
+    together: dict[str, list[Plugin]] = {}
+    for plugin in plugins:
+        if plugin.health != "disabled":
+            together.setdefault(plugin.distribution, []).append(plugin)
+    found = {plugin.full_name: facts_of(plugin) for plugin in plugins}
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        facts = list(pool.map(lambda plugin: _probe(plugin, seconds), plugins))
+        for facts in pool.map(lambda group: _probe(group, seconds), together.values()):
+            found.update(facts)
     names = Counter(plugin.name for plugin in plugins)
-    for plugin, found in zip(plugins, facts, strict=True):
-        if found["health"] == "broken":
+    for plugin in plugins:
+        fact = found[plugin.full_name]
+        if fact["health"] == "broken":
             word = plugin.name if names[plugin.name] == 1 else plugin.full_name
-            found["reason"] += f"; QSDK_DISABLE_PLUGINS={word} keeps it from being imported"
-            plugin.health, plugin.reason = "broken", found["reason"]
-    return facts
+            fact["reason"] += f"; QSDK_DISABLE_PLUGINS={word} keeps it from being imported"
+            plugin.health, plugin.reason = "broken", fact["reason"]
+    return [found[plugin.full_name] for plugin in plugins]
 
 
-def _probe(plugin: Plugin, seconds: float) -> dict[str, Any]:
-    if plugin.health == "disabled":
-        return facts_of(plugin)
+def _probe(plugins: Sequence[Plugin], seconds: float) -> dict[str, dict[str, Any]]:
+    """Facts by full name."""
     with tempfile.TemporaryDirectory(prefix="qsdk-doctor-") as folder:
         target, said = Path(folder, "facts.json"), Path(folder, "said")
-        words = [json.dumps(sys.path), plugin.full_name, str(target)]
+        words = [json.dumps(sys.path), str(target), *(plugin.full_name for plugin in plugins)]
         with said.open("wb") as stream:
             process = subprocess.Popen(
                 [sys.executable, "-X", "faulthandler", "-c", CHILD, *words],
@@ -71,12 +80,17 @@ def _probe(plugin: Plugin, seconds: float) -> dict[str, Any]:
             ending = ending_of(process, seconds)
         facts = _read(target)
         if facts is not None and ending == "ended with exit status 0":
-            return facts
+            return {plugin.full_name: fact for plugin, fact in zip(plugins, facts, strict=True)}
+        if len(plugins) > 1:
+            alone = (_probe([plugin], seconds) for plugin in plugins)
+            return {name: fact for found in alone for name, fact in found.items()}
         return {
-            **(facts or facts_of(plugin)),
-            "health": "broken",
-            "reason": f"{'at' if facts is None else 'after'} its import the process {ending}",
-            "traceback": said.read_bytes()[-TAIL:].decode(errors="replace").strip(),
+            plugins[0].full_name: {
+                **(facts[0] if facts else facts_of(plugins[0])),
+                "health": "broken",
+                "reason": f"{'after' if facts else 'at'} its import the process {ending}",
+                "traceback": said.read_bytes()[-TAIL:].decode(errors="replace").strip(),
+            }
         }
 
 
@@ -103,13 +117,13 @@ def _name(number: int) -> str:
         return f"signal {number}"
 
 
-def _read(target: Path) -> dict[str, Any] | None:
+def _read(target: Path) -> list[dict[str, Any]] | None:
     """What the child wrote; None if it did not come to that."""
     try:
         facts = json.loads(target.read_bytes())
     except (OSError, ValueError):
         return None
-    return facts if isinstance(facts, dict) else None
+    return facts if isinstance(facts, list) else None
 
 
 def conflicts_of(facts: Sequence[dict[str, Any]]) -> list[str]:

@@ -6,6 +6,7 @@ qsdk itself comes from its wheel, and ``test_package.py`` proves that it does.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -110,11 +111,18 @@ class Installed:
 def wheels(tmp_path_factory) -> dict[str, Path]:
     """The wheel of qsdk, and that of a stranger's package."""
     pytest.importorskip("pip", reason="there is no pip to build and install with")
-    folder = tmp_path_factory.mktemp("wheels")
-    return {
-        name: build(source, folder / name, *files.split())
-        for name, (source, files) in PROJECTS.items()
-    }
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent  # that of the run, of which each worker has a part
+    folder = base / "wheels"
+    folder.mkdir(exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return {
+            name: next((folder / name).glob("*.whl"), None)
+            or build(source, folder / name, *files.split())
+            for name, (source, files) in PROJECTS.items()
+        }
 
 
 @pytest.fixture(scope="session")
