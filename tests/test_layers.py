@@ -17,7 +17,7 @@ PLUGINS = ROOT / "plugins" / "qsdk_plugins"
 LAYERS = [
     {"errors", "native", "cpu", "streams", "sums"},
     {"scheme"},
-    {"affine", "ranges", "fixed_point", "sign_codes"},
+    {"accumulators", "affine", "ranges", "fixed_point", "sign_codes"},
     {"encodings", "metrics"},
     {"interfaces", "hookspecs"},
     {"plugins", "registry", "quarantine", "dispatch", "operations", "recurrent"},
@@ -27,7 +27,9 @@ LAYERS = [
         "storage",
         "calibration",
         "recipes",
+        "layer_errors",
         "output_check",
+        "saturation",
         "plan",
         "job",
         "pipeline",

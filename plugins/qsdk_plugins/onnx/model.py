@@ -37,6 +37,7 @@ from qsdk_plugins.onnx.runtime import one_line, open_session
 from qsdk_plugins.onnx.sites import find_sites
 from qsdk_plugins.onnx.skeleton import clear, is_external, nbytes, set_inside, without_data
 from qsdk_plugins.onnx.stages import stages
+from qsdk_plugins.onnx.stored_codes import fixed_codes
 from qsdk_plugins.onnx.writing import activation_obstacles, opset_obstacles, rewrite
 
 INLINE_LIMIT = 2**30  # bytes of constants above which a model gets a data file beside it
@@ -104,6 +105,10 @@ class OnnxModel(Model):
 
     def sites(self, layers: Collection[str]) -> Sequence[Site]:
         return find_sites(self._graph, layers)
+
+    @property
+    def codes(self) -> Mapping[str, FixedCodes]:
+        return fixed_codes(self._graph.constants)
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256(self.proto.SerializeToString(deterministic=True))
