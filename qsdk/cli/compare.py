@@ -126,12 +126,12 @@ def _run(
         for done, batch in enumerate(chain([first] if first else [], feeds)):
             progress(done, 0, "batches")
             collected.add(batch)
-            if done == 0 and all("graph" in model.has for model in models):
-                few = first_rows(models[0], batch, OWN_ROWS)
-                found.tensors = compare_tensors(*models, batch)
-                found.own = layer_errors(*models, few)
-                found.codes = code_errors(*models, few)
     found.outputs = list(collected.reports(labels))
+    if first and all("graph" in model.has for model in models):
+        few = first_rows(models[0], first, OWN_ROWS)
+        found.tensors = compare_tensors(*models, first)
+        found.own = layer_errors(*models, few)
+        found.codes = code_errors(*models, few)
     return found
 
 
