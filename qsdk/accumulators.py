@@ -7,11 +7,22 @@ end at once. So the extremes below are reached by some input, not only bounds.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
 INT16 = np.iinfo(np.int16)
 INT32 = np.iinfo(np.int32)
+
+
+CHUNK = 2**20  # values at a time, so that large weights are never held as wide integers
+
+
+def _rows_at_a_time(weights: NDArray[np.integer]) -> Iterator[NDArray[np.integer]]:
+    step = max(CHUNK // max(weights.shape[1], 1), 1)
+    for start in range(0, len(weights), step):
+        yield weights[start : start + step]
 
 
 def _ends(
@@ -32,9 +43,11 @@ def worst_sums(weights: NDArray[np.integer], low: int, high: int) -> NDArray[np.
     >>> worst_sums(np.array([[1, -2], [0, 0]]), 0, 255).tolist()
     [510, 0]
     """
-    bottom, top = _ends(weights, low, high)
-    worst: NDArray[np.int64] = np.maximum(top.sum(axis=1), -bottom.sum(axis=1))
-    return worst
+    found = [np.zeros(0, np.int64)]
+    for rows in _rows_at_a_time(weights):
+        bottom, top = _ends(rows, low, high)
+        found.append(np.maximum(top.sum(axis=1), -bottom.sum(axis=1)))
+    return np.concatenate(found)
 
 
 def worst_pairs(
@@ -52,16 +65,18 @@ def worst_pairs(
     >>> worst_pairs(row, 0, 255, neighbours=False).tolist()
     [64770]
     """
-    bottom, top = _ends(np.pad(weights, [(0, 0), (0, weights.shape[1] % 2)]), low, high)
-    if not top.shape[1]:
+    if not weights.shape[1]:
         return np.zeros(len(weights), np.int64)
-    if neighbours:
-        sums = top[:, ::2] + top[:, 1::2], bottom[:, ::2] + bottom[:, 1::2]
-    else:
-        ends = np.sort(top, axis=1)[:, -2:], np.sort(bottom, axis=1)[:, :2]
-        sums = ends[0].sum(axis=1)[:, None], ends[1].sum(axis=1)[:, None]
-    worst: NDArray[np.int64] = np.maximum(sums[0].max(axis=1), -sums[1].min(axis=1))
-    return worst
+    found = [np.zeros(0, np.int64)]
+    for rows in _rows_at_a_time(weights):
+        bottom, top = _ends(np.pad(rows, [(0, 0), (0, rows.shape[1] % 2)]), low, high)
+        if neighbours:
+            sums = top[:, ::2] + top[:, 1::2], bottom[:, ::2] + bottom[:, 1::2]
+        else:
+            two = np.partition(top, -2, axis=1)[:, -2:], np.partition(bottom, 1, axis=1)[:, :2]
+            sums = two[0].sum(axis=1)[:, None], two[1].sum(axis=1)[:, None]
+        found.append(np.maximum(sums[0].max(axis=1), -sums[1].min(axis=1)))
+    return np.concatenate(found)
 
 
 def pair_losses(weights: NDArray[np.integer], codes: NDArray[np.integer]) -> NDArray[np.int64]:

@@ -20,7 +20,7 @@ LAYERS = [
     {"accumulators", "affine", "ranges", "fixed_point", "sign_codes"},
     {"encodings", "metrics"},
     {"interfaces", "hookspecs"},
-    {"plugins", "registry", "quarantine", "dispatch", "operations", "recurrent"},
+    {"plugins", "registry", "quarantine", "dispatch", "operations", "overflow", "recurrent"},
     {
         "recipe",
         "report",

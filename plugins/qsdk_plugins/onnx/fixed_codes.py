@@ -17,6 +17,7 @@ import onnx.helper
 import onnx.numpy_helper
 from numpy.typing import NDArray
 
+import qsdk
 from qsdk.encodings import Affine, Encoding
 from qsdk.errors import some
 from qsdk.interfaces import FixedCodes
@@ -279,11 +280,7 @@ def code_notes(
 def worst_pair(encoding: Affine) -> int:
     """The largest sum of two products of one channel, with inputs of 8 bits, unsigned.
 
-    Whichever two weights a kernel pairs: the two largest of one sign bound them all.
+    Whichever two weights a kernel pairs.
     """
-    rows = encoding.codes.reshape(encoding.shape[0], -1).astype(np.int64)
-    if not rows.size:
-        return 0
-    ends = np.sort(rows, axis=1)
-    high, low = np.maximum(ends[:, -2:], 0).sum(axis=1), np.minimum(ends[:, :2], 0).sum(axis=1)
-    return LARGEST_CODE * int(max(high.max(), -low.min()))
+    rows = encoding.codes.reshape(encoding.shape[0], -1)
+    return int(qsdk.worst_pairs(rows, 0, LARGEST_CODE, neighbours=False).max(initial=0))
