@@ -196,6 +196,10 @@ class Model(abc.ABC):
         """What a reader should know of how this model is stored; for a report."""
         return ()
 
+    def run_notes(self) -> Sequence[str]:
+        """What a runtime makes of this model, found by asking it; for a report."""
+        return ()
+
     @property
     def codes(self) -> Mapping[str, FixedCodes]:
         """Codes that are fixed in the model, by the name of the tensor that holds their values."""

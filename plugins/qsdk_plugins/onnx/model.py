@@ -29,6 +29,7 @@ from qsdk.interfaces import (
 )
 from qsdk_plugins.onnx.chains import Chains
 from qsdk_plugins.onnx.changing import change
+from qsdk_plugins.onnx.fused import fused_notes
 from qsdk_plugins.onnx.graph import Graph
 from qsdk_plugins.onnx.noted import read_metadata
 from qsdk_plugins.onnx.program import OnnxProgram
@@ -42,6 +43,7 @@ from qsdk_plugins.onnx.writing import activation_obstacles, opset_obstacles, rew
 
 INLINE_LIMIT = 2**30  # bytes of constants above which a model gets a data file beside it
 OUTSIDE_FROM = 1024  # bytes from which a constant goes there
+INTEGER_LAYERS = frozenset({"Conv", "Gemm", "MatMul"})  # that onnxruntime has integers for
 ALIGNMENT = 4096  # of each constant in the data file, so that it can be mapped
 
 
@@ -109,6 +111,17 @@ class OnnxModel(Model):
     @property
     def codes(self) -> Mapping[str, FixedCodes]:
         return fixed_codes(self._graph.constants)
+
+    def run_notes(self) -> Sequence[str]:
+        codes = self.codes
+        coded = [
+            layer
+            for layer in self.layers
+            if layer.operation in INTEGER_LAYERS
+            and layer.input_name in codes
+            and not layer.is_float
+        ]
+        return fused_notes(self.proto, len(coded))
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256(self.proto.SerializeToString(deterministic=True))
