@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from qsdk import interfaces as interfaces
     from qsdk import metrics as metrics
     from qsdk import registry as registry
+    from qsdk.accumulators import worst_pairs as worst_pairs
+    from qsdk.accumulators import worst_sums as worst_sums
     from qsdk.affine import dequantize_rows as dequantize_rows
     from qsdk.affine import quantize_rows as quantize_rows
     from qsdk.affine import scale_and_zero_point as scale_and_zero_point
@@ -77,6 +79,8 @@ if TYPE_CHECKING:
     from qsdk.sums import sum_rows as sum_rows
 
 _HOME = {
+    "worst_pairs": "accumulators",
+    "worst_sums": "accumulators",
     "dequantize_rows": "affine",
     "quantize_rows": "affine",
     "scale_and_zero_point": "affine",

@@ -133,7 +133,12 @@ class Job:
         outputs = check_outputs(self._before, quantized, self._sample.first())
         found = self.calibration
         return {
-            "notes": (*notes, *warnings(outputs), *(_thin(found) if found else ())),
+            "notes": (
+                *notes,
+                *quantized.run_notes(),
+                *warnings(outputs),
+                *(_thin(found) if found else ()),
+            ),
             "outputs": outputs,
             "coverage": found.lines if found else {},
         }

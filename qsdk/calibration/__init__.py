@@ -2,7 +2,8 @@
 
 from qsdk.calibration.coverage import Coverage
 from qsdk.calibration.feeds import Data, as_batches, batches
-from qsdk.calibration.moments import InputMoments, Moments, input_columns
+from qsdk.calibration.moments import InputMoments, Moments, input_columns, input_pieces
+from qsdk.calibration.moments import refusal as columns_refusal
 from qsdk.calibration.running import calibrate
 from qsdk.calibration.statistics import Calibration
 from qsdk.calibration.watch import Watch
@@ -17,5 +18,7 @@ __all__ = [
     "as_batches",
     "batches",
     "calibrate",
+    "columns_refusal",
     "input_columns",
+    "input_pieces",
 ]

@@ -104,7 +104,7 @@ class _Sum:
     def add(self, x: NDArray[Any]) -> None:
         if not np.isfinite(x).all():
             raise DataError(f"the input of {self._layer.name} holds NaN or infinity on this data")
-        for piece in _pieces(x, self._layer):
+        for piece in input_pieces(x, self._layer):
             columns = input_columns(piece, self._layer)
             for group, part in enumerate(columns):
                 self._second[group] += part @ part.T
@@ -126,7 +126,7 @@ def _nbytes(layer: Layer) -> int:
     return 8 * groups * length * (length + 1)
 
 
-def _pieces(x: NDArray[Any], layer: Layer) -> Iterator[NDArray[Any]]:
+def input_pieces(x: NDArray[Any], layer: Layer) -> Iterator[NDArray[Any]]:
     """Some samples at a time, so that their columns stay small."""
     if layer.operation != "Conv":
         x = x.reshape(-1, x.shape[-1])

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from qsdk.cli.compare_text import OWN_ROWS, Found, show
 from qsdk.cli.output import Output
-from qsdk.cli.text import decibels, shape_text
 from qsdk.cli.verb import verb
 from qsdk.errors import some
 
 if TYPE_CHECKING:
-    from qsdk.cli.comparison import Difference, OutputReport
     from qsdk.interfaces import Model
 
 FILE = click.Path(path_type=Path)
@@ -37,7 +36,8 @@ def command(
 ) -> None:
     """Compare the weights of FLOAT and QUANTIZED, layer by layer.
 
-    With --data both run, and their outputs are compared too, with --labels their accuracy.
+    With --data both run, and their outputs are compared too, with --labels their accuracy; and
+    each layer's own error is split into clipping, rounding and saturation.
     """
     from qsdk.cli.data import load_labels
     from qsdk.pipeline import load
@@ -50,13 +50,9 @@ def command(
     if data is not None:
         _check_run(models, (float_file, quantized_file))
     rows = _weights(output, *models)
-    tensors: dict[str, Difference] = {}
-    outputs: list[OutputReport] = []
-    if data is not None:
-        tensors, outputs = _run(output, models, data, batch_size, labels)
-    _document(output, models, rows, tensors, outputs)
-    _show(output, rows, tensors)
-    _show_outputs(output, outputs)
+    found = _run(output, models, data, batch_size, labels) if data is not None else Found()
+    _document(output, models, rows, found)
+    show(output, rows, found)
 
 
 def _as_quantized(before: Model, after: Model) -> Model:
@@ -118,78 +114,42 @@ def _weights(output: Output, a: Model, b: Model) -> list[dict[str, Any]]:
 
 def _run(
     output: Output, models: tuple[Model, Model], data: str, batch_size: int, labels: Any
-) -> tuple[dict[str, Difference], list[OutputReport]]:
-    from qsdk.cli.comparison import Outputs, compare_tensors
+) -> Found:
+    from qsdk.cli.comparison import Outputs, compare_tensors, first_rows
     from qsdk.cli.data import batches
+    from qsdk.layer_errors import code_errors, layer_errors
 
-    collected, tensors = Outputs(*models), {}
+    collected, found = Outputs(*models), Found()
     feeds = batches(data, models[0], batch_size)
     first = next(feeds, None)
     with output.progress("running") as progress:
         for done, batch in enumerate(chain([first] if first else [], feeds)):
             progress(done, 0, "batches")
             collected.add(batch)
-            if done == 0 and all("graph" in model.has for model in models):
-                tensors = compare_tensors(*models, batch)
-    return tensors, list(collected.reports(labels))
+    found.outputs = list(collected.reports(labels))
+    if first and all("graph" in model.has for model in models):
+        few = first_rows(models[0], first, OWN_ROWS)
+        found.tensors = compare_tensors(*models, first)
+        found.own = layer_errors(*models, few)
+        found.codes = code_errors(*models, few)
+    return found
 
 
 def _document(
-    output: Output,
-    models: tuple[Model, Model],
-    rows: list[dict[str, Any]],
-    tensors: dict[str, Difference],
-    outputs: list[OutputReport],
+    output: Output, models: tuple[Model, Model], rows: list[dict[str, Any]], found: Found
 ) -> None:
     import attrs
 
-    activations = {name: attrs.asdict(difference) for name, difference in tensors.items()}
+    activations = {name: attrs.asdict(difference) for name, difference in found.tensors.items()}
+    own = {name: {**attrs.asdict(e), "cause": e.cause} for name, e in found.own.items()}
     output.document(
         {
             "files": [model.source.name for model in models if model.source],
-            "layers": [{**row, "activation": activations.get(row["name"])} for row in rows],
-            "outputs": [attrs.asdict(report) for report in outputs],
+            "layers": [
+                {**row, "activation": activations.get(row["name"]), "own": own.get(row["name"])}
+                for row in rows
+            ],
+            "codes": {name: attrs.asdict(error) for name, error in found.codes.items()},
+            "outputs": [attrs.asdict(report) for report in found.outputs],
         }
     )
-
-
-def _show(output: Output, rows: list[dict[str, Any]], tensors: dict[str, Difference]) -> None:
-    heads = ["layer", "shape", "from -> to", ">SQNR dB", ">cosine", ">max error"]
-    cells = []
-    for row in rows:
-        weight, tensor = row["weight"], tensors.get(row["name"])
-        cells.append(
-            [
-                row["name"],
-                shape_text(row["shape"]),
-                " -> ".join(row["stored"]),
-                decibels(weight["sqnr_db"]),
-                f"{weight['cosine']:.5f}",
-                f"{weight['max_error']:.3g}",
-                *([decibels(tensor.sqnr_db) if tensor else "-"] if tensors else []),
-            ]
-        )
-    output.table([*heads, *([">output dB"] if tensors else [])], cells)
-    worst = sorted(rows, key=lambda row: row["weight"]["sqnr_db"])[:5]
-    named = ", ".join(f"{x['name']} ({decibels(x['weight']['sqnr_db'])} dB)" for x in worst)
-    output.say(f"\nworst weights: {named}")
-    if tensors:
-        low = sorted(tensors, key=lambda name: tensors[name].sqnr_db)[:5]
-        named = ", ".join(f"{name} ({decibels(tensors[name].sqnr_db)} dB)" for name in low)
-        output.say(f"worst layer outputs, first batch: {named}")
-
-
-def _show_outputs(output: Output, outputs: list[OutputReport]) -> None:
-    for report in outputs:
-        text = (
-            f"output {report.name}, {report.rows} rows: "
-            f"SQNR {decibels(report.difference.sqnr_db)} dB, "
-            f"cosine {report.difference.cosine:.5f}, "
-            f"max error {report.difference.max_error:.3g}"
-        )
-        if report.agreement is not None:
-            text += f", same argmax {100 * report.agreement:.2f} %"
-        output.say(text)
-        if report.top1 is not None:
-            a, b = (100 * share for share in report.top1)
-            output.say(f"top-1: float {a:.2f} %, quantized {b:.2f} % ({b - a:+.2f} points)")

@@ -51,11 +51,14 @@ def unshared(a: Model, b: Model) -> list[str]:
 
 
 def compare_tensors(a: Model, b: Model, feeds: Arrays) -> dict[str, Difference]:
-    """What the layers' nodes give in both models, by layer name."""
+    """What the layers' nodes give in both models, by layer name; decoded where it has codes."""
+    coded = b.codes
+    outputs = {layer.name: layer.attributes.get("output", "") for layer, _ in shared_layers(a, b)}
     tensors = {
-        layer.name: layer.attributes["output"]
-        for layer, other in shared_layers(a, b)
-        if layer.attributes.get("output", "") == other.attributes.get("output") != ""
+        other.name: outputs[other.name]
+        for other in b.layers
+        if outputs.get(other.name)
+        and outputs[other.name] in (other.attributes.get("output"), *coded)
     }
     if not tensors:
         return {}
@@ -66,6 +69,14 @@ def compare_tensors(a: Model, b: Model, feeds: Arrays) -> dict[str, Difference]:
         for name, tensor in tensors.items()
         if in_a[tensor].shape == in_b[tensor].shape
     }
+
+
+def first_rows(model: Model, feeds: Arrays, rows: int) -> Arrays:
+    """The first rows of a batch, where the model takes any number of them; else the batch."""
+    types = model.input_types.values()
+    if not all(kind.shape is not None and kind.shape[:1] == (None,) for kind in types):
+        return feeds
+    return {name: array[:rows] for name, array in feeds.items()}
 
 
 @attrs.frozen(kw_only=True)

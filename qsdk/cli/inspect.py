@@ -15,7 +15,9 @@ from qsdk.cli.verb import verb
 from qsdk.errors import some
 
 if TYPE_CHECKING:
+    from qsdk.cli.progress import Advance
     from qsdk.interfaces import Layer, Model
+    from qsdk.overflow import Sums
 
 
 @verb("inspect")
@@ -27,6 +29,8 @@ def command(output: Output, file: Path) -> None:
     model = load(file)
     layers = list(model.layers)
     size = file_size(model)
+    with output.progress("proving") as progress:
+        sums = _proofs(model, layers, progress)
     output.document(
         {
             "file": file.name,
@@ -34,20 +38,22 @@ def command(output: Output, file: Path) -> None:
             "file_bytes": size,
             "inputs": list(model.inputs),
             "outputs": list(model.outputs),
-            "layers": [_as_dict(layer) for layer in layers],
+            "layers": [_as_dict(layer, sums[layer.name]) for layer in layers],
             "skipped": dict(model.skipped),
             "metadata": dict(model.metadata),
             "notes": list(model.notes),
         }
     )
     output.table(
-        ["layer", "operation", "shape", "stored", ">bytes"],
+        ["layer", "operation", "shape", "stored", ">bytes", ">int32 sums", ">int16 pairs"],
         [
-            (x.name, x.operation or "-", shape_text(x.shape), _stored(x), str(x.nbytes))
+            (x.name, x.operation or "-", shape_text(x.shape), _stored(x), str(x.nbytes),
+             *(_fullest(sums[x.name], bits) for bits in (32, 16)))
             for x in layers
         ],
-    )
+    )  # fmt: skip
     output.say()
+    _say_sums(output, sums)
     _say_totals(output, file, model, layers, size)
     _say_maker(output, model.metadata, layers)
 
@@ -58,7 +64,43 @@ def _stored(layer: Layer) -> str:
     return layer.stored if form == "float32" else f"{layer.stored}, input {form}"
 
 
-def _as_dict(layer: Layer) -> dict[str, Any]:
+def _proofs(model: Model, layers: list[Layer], progress: Advance) -> dict[str, Sums]:
+    """What sums of each layer reach, by its name."""
+    from qsdk.overflow import overflow_proof
+
+    codes, found = model.codes, {}
+    for done, layer in enumerate(layers):
+        progress(done, len(layers), layer.name)
+        found[layer.name] = overflow_proof(layer, codes.get(layer.input_name))
+    return found
+
+
+def _fullest(sums: Sums, bits: int) -> str:
+    """How full the worst sum of so many bits gets, of all kernels, in percent of what it holds."""
+    each = [x.worst / x.limit for many in sums.values() for x in many if x.bits == bits]
+    return f"{max(each):.2%}" if each else "-"
+
+
+def _say_sums(output: Output, sums: dict[str, Sums]) -> None:
+    """Which layers a kernel, or another runtime, would add up wrongly."""
+    from qsdk.overflow import RUNTIMES
+
+    over: dict[tuple[str, int], list[str]] = {}
+    for layer, found in sums.items():
+        for kernel, many in found.items():
+            for sum_ in many:
+                if not sum_.fits:
+                    over.setdefault((kernel, sum_.bits), []).append(layer)
+    for (kernel, bits), layers in over.items():
+        who = "is not used for" if kernel != RUNTIMES else "without VNNI on x86 can saturate in"
+        output.say(f"int{bits} can overflow: {kernel} {who} {some(layers)}")
+    if any(sums.values()) and not over:
+        output.say("no sum of products can overflow, in any kernel that could run a layer")
+
+
+def _as_dict(layer: Layer, sums: Sums) -> dict[str, Any]:
+    import attrs
+
     return {
         "name": layer.name,
         "weight_name": layer.weight_name,
@@ -67,6 +109,10 @@ def _as_dict(layer: Layer) -> dict[str, Any]:
         "stored": layer.stored,
         "activations": str(layer.activations),
         "nbytes": layer.nbytes,
+        "sums": {
+            kernel: [{**attrs.asdict(x), "limit": x.limit, "fits": x.fits} for x in many]
+            for kernel, many in sums.items()
+        },
     }
 
 

@@ -1,6 +1,7 @@
 """The contracts that plugins implement."""
 
 from qsdk.cpu import most_threads
+from qsdk.interfaces.accumulator import Accumulator
 from qsdk.interfaces.adapter import Adapter
 from qsdk.interfaces.affine_quantizer import AffineQuantizer
 from qsdk.interfaces.declaration import misdeclared
@@ -21,6 +22,7 @@ from qsdk.interfaces.site import FixedCodes, Site
 
 __all__ = [
     "CONTRACT",
+    "Accumulator",
     "Activations",
     "Adapter",
     "AffineQuantizer",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from qsdk import cpu
 from qsdk.encodings import Affine
 from qsdk.errors import DataError
+from qsdk.interfaces.accumulator import Accumulator
 from qsdk.interfaces.native_call import NativeCall
 from qsdk.interfaces.operation import Conv, InputForm, Operation
 from qsdk.interfaces.quantizer import CONTRACT
@@ -85,6 +87,14 @@ class Kernel(abc.ABC):
         if scheme.group_size and scheme.group_size % self.group_multiple:
             return f"takes groups of a multiple of {self.group_multiple}, not {scheme.group_size}"
         return ""
+
+    def accumulators(self, operation: Operation) -> Sequence[Accumulator]:
+        """What it adds products of codes up in, each with the worst sum of these weights.
+
+        For an operation that it takes, and one that it refuses because of these sums alone. Not
+        asked whether the machine can run it. Empty where it adds floats, or has no proof to give.
+        """
+        return ()
 
     def unavailable(self) -> str:
         """Why it cannot run on this machine now; empty when it can."""

@@ -38,6 +38,8 @@ class Layer:
     input_name : the tensor that meets the weight, or "" where the source has no graph
     read_bias : gives what is added to each output channel, (out channels,), zeros where the file
         has nothing; None where the operation has no place for it
+    read_encoding : gives the weight as codes, of ``shape``; None, or a result of None, where it is
+        stored as floats or in a way that no encoding of qsdk has
     hessian : gives the second moment of the layer's inputs, ``X^T X / n``: float64 (groups, K, K)
         with K = in channels / groups * kernel, in the order of the weight's rows in C order; None
         where no inputs were seen. Called by quantizers that declare that they need it
@@ -55,6 +57,7 @@ class Layer:
     read: Callable[[], NDArray[Any]] = attrs.field(repr=False)
     input_name: str = ""
     read_bias: Callable[[], NDArray[Any]] | None = attrs.field(default=None, repr=False)
+    read_encoding: Callable[[], Encoding | None] | None = attrs.field(default=None, repr=False)
     hessian: Callable[[], NDArray[np.float64]] | None = attrs.field(default=None, repr=False)
     input_mean: Callable[[], NDArray[np.float64]] | None = attrs.field(default=None, repr=False)
 
@@ -101,6 +104,11 @@ class Layer:
     def bias(self) -> NDArray[Any] | None:
         """What is added to each output channel, read now; None where there is no place for it."""
         return self.read_bias() if self.read_bias else None
+
+    @property
+    def encoding(self) -> Encoding | None:
+        """The codes of the weight, read now; None where there are none that qsdk knows."""
+        return self.read_encoding() if self.read_encoding else None
 
     @property
     def is_float(self) -> bool:
@@ -187,6 +195,15 @@ class Model(abc.ABC):
     def notes(self) -> Sequence[str]:
         """What a reader should know of how this model is stored; for a report."""
         return ()
+
+    def run_notes(self) -> Sequence[str]:
+        """What a runtime makes of this model, found by asking it; for a report."""
+        return ()
+
+    @property
+    def codes(self) -> Mapping[str, FixedCodes]:
+        """Codes that are fixed in the model, by the name of the tensor that holds their values."""
+        return {}
 
     def fingerprint(self) -> str:
         """A text that is another for another model: what was measured on this belongs to it."""

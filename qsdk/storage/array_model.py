@@ -61,6 +61,7 @@ class ArrayModel(Model):
             stored=item.describe() if isinstance(item, Encoding) else item.dtype.name,
             nbytes=item.nbytes,
             read=lambda: self._decoded(name),
+            read_encoding=(lambda: self._items[name]) if isinstance(item, Encoding) else None,
         )
 
     def _decoded(self, name: str) -> NDArray[Any]:

@@ -168,6 +168,21 @@ def check_writing_into_a_weight_changes_no_model(sample: Sample) -> None:
     require(contents(model) == before, "writing into a weight changed the model")
 
 
+@promise()
+def check_the_codes_of_a_layer_decode_to_its_weight(sample: Sample) -> None:
+    """``encoding`` of a layer is None, or has its shape and the values of its weight."""
+    model = sample.open()
+    for layer in (*model.layers, *sample.reopened(sample.written(model)).layers):
+        encoding, weight = layer.encoding, layer.weight
+        if encoding is not None:
+            decoded = encoding.dequantize()
+            require(
+                decoded.shape == weight.shape
+                and np.array_equal(decoded.astype(weight.dtype), weight),
+                f"{layer.name} of {weight.shape} has codes that decode to other values",
+            )
+
+
 # -- Damaged files
 
 

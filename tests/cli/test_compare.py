@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import zipfile
 
@@ -58,6 +59,28 @@ def test_tensors_on_the_way_are_compared_on_the_first_batch(run, pair, images, t
     assert row["activation"]["sqnr_db"] == pytest.approx(qsdk.metrics.sqnr_db(a, b), abs=1e-3)
     text = run("compare", *pair, "--data", tmp_path / "x.npz").stdout
     assert "output dB" in text and "worst layer outputs" in text
+
+
+def test_each_layers_own_error_is_split(run, pair, images, tmp_path):
+    np.save(tmp_path / "x.npy", images[:200])
+    coded = tmp_path / "int8.onnx"
+    run("quantize", pair[0], "-o", coded, "--calibration", tmp_path / "x.npy", "--quiet")
+    words = ["compare", pair[0], coded, "--data", tmp_path / "x.npy"]
+    document = run(*words, "--json").document
+    for row in document["layers"]:
+        own = row["own"]
+        assert own["sqnr_db"] > 30 and 0.999 < own["cosine"] <= 1 and own["cause"]
+        parts = [own[f"{part}_db"] for part in ("clipping", "rounding", "saturation")]
+        found = [math.inf if part is None else part for part in parts]  # null: nothing is lost
+        assert own["cause"] == ("clipping", "rounding", "saturation")[np.argmin(found)]
+        assert row["activation"] is not None  # also of layers whose result is coded
+    assert document["codes"]["input"]["codes"] == "uint8"
+    assert document["codes"]["input"]["sqnr_db"] > 30
+    text = run(*words).stdout
+    assert "layer by itself" in text and "worst by themselves: " in text
+    weights_only = run("compare", *pair, "--data", tmp_path / "x.npy", "--json").document
+    assert weights_only["codes"] == {}
+    assert {row["own"]["cause"] for row in weights_only["layers"]} == {"rounding"}
 
 
 def test_a_model_equals_itself(run, pair, images, tmp_path):

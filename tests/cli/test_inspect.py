@@ -61,3 +61,28 @@ def test_a_file_that_lies_about_its_maker_is_still_shown(run, weights, tmp_path)
         text = json.dumps(header).encode()
         path.write_bytes(struct.pack("<Q", len(text)) + text + bytes(4))
         assert "quantized by qsdk of unknown version" in run("inspect", path).stdout
+
+
+def test_sums_that_overflow_are_told_with_the_layers(run, digits, images, tmp_path):
+    data = tmp_path / "x.npy"
+    np.save(data, images[:100])
+    shown = {}
+    for recipe in ("int8", "int8-avx2"):
+        target = tmp_path / f"{recipe}.onnx"
+        words = ["quantize", digits, "-o", target, "--recipe", recipe, "--calibration", data]
+        run(*words, "--quiet")
+        shown[recipe] = run("inspect", target).stdout
+        layers = run("inspect", target, "--json").document["layers"]
+        assert all(layer["sums"]["runtimes"][0]["fits"] for layer in layers)
+        pairs = [layer["sums"]["runtimes"][1] for layer in layers]
+        assert all(pair["limit"] == 32767 for pair in pairs)
+        assert all(pair["fits"] for pair in pairs) == (recipe == "int8-avx2")
+    assert "int16 pairs" in shown["int8"]
+    assert "runtimes without VNNI on x86 can saturate in conv1, " in shown["int8"]
+    assert "no sum of products can overflow" in shown["int8-avx2"]
+
+
+def test_floats_have_no_sums(run, weights):
+    document = run("inspect", weights, "--json").document
+    assert all(layer["sums"] == {} for layer in document["layers"])
+    assert "overflow" not in run("inspect", weights).stdout

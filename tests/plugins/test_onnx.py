@@ -117,7 +117,7 @@ def test_a_model_that_cannot_be_converted_gets_its_4_bits_in_bytes(tmp_path: Pat
 def test_a_model_of_an_old_opset_is_brought_to_where_it_can_be_quantized(tmp_path: Path) -> None:
     source = save(model_of(CASES[0], opset=11), tmp_path / "float.onnx")
     report = qsdk.quantize_file(source, tmp_path / "q.onnx", "rtn", bits=8)
-    assert report.notes == ("converted from opset 11 to 13",)
+    assert report.notes[0] == "converted from opset 11 to 13"
     run(tmp_path / "q.onnx", CASES[0].feeds())
 
 
@@ -326,7 +326,7 @@ def test_a_model_with_its_data_outside_is_converted_and_keeps_what_stays_float_o
     recipe = qsdk.Recipe(method="rtn", exclude=("right",))
     (tmp_path / "out").mkdir()
     report = qsdk.quantize_file(source, tmp_path / "out" / "q.onnx", recipe, bits=4)
-    assert report.notes == ("converted from opset 17 to 21",)
+    assert report.notes[0] == "converted from opset 17 to 21"
     (tmp_path / "float.bin").unlink()
     onnx.checker.check_model(str(tmp_path / "out" / "q.onnx"), full_check=True)
     (data,) = (tmp_path / "out").glob("*.data")

@@ -191,4 +191,41 @@ def test_signed_codes_come_with_a_warning_of_their_speed(tmp_path):
     recipe = qsdk.Recipe(
         method="rtn", activations="minmax", activation_options={"signed": True, "bits": 8}
     )
-    assert any("slower" in note for note in quantized(tmp_path, recipe).model.notes)
+    notes = quantized(tmp_path, recipe).model.notes
+    assert any("takes 1.5 to 1.8 times as long" in note for note in notes)
+    assert not any(note.startswith("warning") for note in quantized(tmp_path).model.notes)
+
+
+@pytest.mark.parametrize(("bits", "integers"), [(8, 5), (7, 5), (4, 0)])
+def test_a_run_says_how_many_layers_are_integers(bits, integers, tmp_path):
+    recipe = qsdk.Recipe(method="rtn", options={"bits": bits}, activations="minmax")
+    notes = quantized(tmp_path, recipe).report.notes
+    (found,) = (note for note in notes if "coded layers in integers" in note)
+    assert f"onnxruntime computes {integers} of 5 coded layers in integers" in found
+    assert found.startswith("warning") == (integers < 5)
+    assert any("weights of 4 bits and fewer" in note for note in notes) == (bits == 4)
+
+
+def test_weights_alone_come_with_a_warning_of_their_speed(tmp_path):
+    notes = qsdk.quantize_model(saved(tmp_path), "rtn", bits=4).report.notes
+    assert any("stem, a, b, c, fc: of weights alone" in note for note in notes)
+    notes = qsdk.quantize_model(saved(tmp_path), "rtn", bits=3).report.notes
+    assert not any("of weights alone" in note for note in notes)  # decoded at load
+
+
+@pytest.mark.parametrize("network", ["resnet20", "mobilenet_cifar10"])
+def test_every_layer_of_a_published_network_is_integers(network, shared, tmp_path):
+    """With the default recipe: biases corrected, residual adds, depthwise layers."""
+    folder = shared / "data" / "cifar10"
+    with np.load(folder / "cifar10_calib.npz") as file:
+        x = file["images"][:32].transpose(0, 3, 1, 2).astype(np.float32) / 64 - 2
+    target = tmp_path / "int8.onnx"
+    report = qsdk.quantize_file(folder / f"{network}.onnx", target, calibration=[x])
+    assert report.recipe["passes"] == ["bias_correction"]
+    proto = onnx.load(target)
+    before, after = Counter(node.op_type for node in proto.graph.node), fused(proto, tmp_path)
+    assert after["QLinearConv"] == before["Conv"] > 15 and after["Conv"] == 0
+    assert after["QGemm"] == before["Gemm"] == 1 and after["Gemm"] == 0
+    assert after["QLinearAdd"] == before["Add"] and after["Add"] == 0
+    count = before["Conv"] + 1
+    assert f"onnxruntime computes {count} of {count} coded layers in integers" in report.notes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import attrs
@@ -11,11 +12,17 @@ from numpy.typing import NDArray
 
 from qsdk import native
 from qsdk.errors import DataError
-from qsdk.interfaces import Conv, Kernel, Operation, Prepared
+from qsdk.interfaces import Accumulator, Conv, Kernel, Operation, Prepared
 from qsdk_plugins.kernels.conv_prepared import ConvPrepared, Fitted, two_axes
 from qsdk_plugins.kernels.instruction_sets import NativeKernel
 from qsdk_plugins.kernels.linear_int8 import input_fields, output_fields, result_arrays
-from qsdk_plugins.kernels.linear_int8_reference import CODED, OUTPUTS, overflow, steps_and_scale
+from qsdk_plugins.kernels.linear_int8_reference import (
+    CODED,
+    OUTPUTS,
+    overflow,
+    steps_and_scale,
+    sums_in_32_bits,
+)
 from qsdk_plugins.kernels.memory import ScratchPool, aligned
 
 INT8 = np.iinfo(np.int8)
@@ -35,6 +42,9 @@ class ConvInt8(NativeKernel):
 
     def refusal(self, operation: Operation) -> str:
         return super().refusal(operation) or overflow(operation)
+
+    def accumulators(self, operation: Operation) -> Sequence[Accumulator]:
+        return [sums_in_32_bits(operation)]
 
     def prepare(self, operation: Operation, *, threads: int = 0) -> Prepared:
         return ConvInt8Prepared(self, operation, self.table(), threads)

@@ -4,8 +4,31 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+import qsdk
 from qsdk import native
-from qsdk.interfaces import Kernel
+from qsdk.interfaces import Accumulator, Kernel
+
+
+@attrs.frozen
+class Pairs:
+    """Two products added in 16 bits: with codes from low to high, of neighbours or of any two."""
+
+    low: int
+    high: int
+    neighbours: bool
+
+    def worst(self, codes: NDArray[np.int8]) -> Accumulator:
+        """The worst pair of weights (out, k), zero_points still in them."""
+        worst = qsdk.worst_pairs(codes, self.low, self.high, neighbours=self.neighbours)
+        return Accumulator(bits=16, worst=int(worst.max(initial=0)), adds="pairs")
+
+
+MADDUBS = Pairs(low=0, high=255, neighbours=True)
+SMLAL = Pairs(low=-128, high=127, neighbours=False)  # of two quads of inputs, a multiple of 4 apart
 
 
 class NativeKernel(Kernel):
@@ -14,13 +37,14 @@ class NativeKernel(Kernel):
     family : name of the kernel without its instruction set, such as ``linear-int8``
     folder : where under native/ it is written: ``qsdk_<folder>_find`` gives its sets
     instruction_set : a set of that folder
-    needs_room : it adds products in 16 bits, so it is exact for some weights only
+    pairs : which two products it adds in 16 bits, so that it is exact for some weights only; None
+        where it adds none
     """
 
     family: ClassVar[str]
     folder: ClassVar[str]
     instruction_set: ClassVar[str]
-    needs_room: ClassVar[bool] = False
+    pairs: ClassVar[Pairs | None] = None
 
     def unavailable(self) -> str:
         missing = super().unavailable()

@@ -6,7 +6,7 @@ one scale per row or in all is one group per row.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import attrs
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 import qsdk
 from qsdk import native
-from qsdk.interfaces import InputForm, Operation, Prepared
+from qsdk.interfaces import Accumulator, InputForm, Operation, Prepared
 from qsdk_plugins.kernels.instruction_sets import NativeKernel
 from qsdk_plugins.kernels.memory import aligned
 from qsdk_plugins.kernels.native_prepared import NativePrepared
@@ -26,7 +26,13 @@ TO_7_BITS = frozenset(range(2, 8))  # for two products in 16 bits, or for signed
 
 
 class LinearGroups(NativeKernel):
-    """Scaled group by group, so that each may have a scale of its own."""
+    """Scaled group by group, so that each may have a scale of its own.
+
+    in_16_bits : by the width of a stored code, how many sums of two products the instruction set
+        adds up in 16 bits; empty where it adds none there
+    """
+
+    in_16_bits: ClassVar[Mapping[int, int]] = {}
 
     family = "linear-groups"
     folder = "linear_groups"
@@ -52,6 +58,23 @@ class LinearGroups(NativeKernel):
             return f"sums in int32, which groups of {group} can overflow"
         return ""
 
+    def accumulators(self, operation: Operation) -> Sequence[Accumulator]:
+        weight = operation.weight
+        assert isinstance(weight, qsdk.Affine)
+        if operation.activations.form is InputForm.FLOAT32:
+            return []
+        units, width = _units(weight), _width(weight.scheme.bits)
+        groups = _in_groups(units, _group(weight))
+        worst = qsdk.worst_sums(groups, -LARGEST_CODE, LARGEST_CODE - 1)
+        sums = [Accumulator(bits=32, worst=int(worst.max(initial=0)), adds="a group")]
+        if width in self.in_16_bits:
+            count = self.in_16_bits[width]
+            pairs = qsdk.worst_pairs(groups, -LARGEST_CODE, LARGEST_CODE - 1, neighbours=False)
+            worst_16 = count * int(pairs.max(initial=0))
+            adds = "pairs" if count == 1 else f"{count} pairs"
+            sums.append(Accumulator(bits=16, worst=worst_16, adds=adds))
+        return sums
+
     def prepare(self, operation: Operation, *, threads: int = 0) -> Prepared:
         library = native.library()
         packed = PackedGroups.of(operation)
@@ -75,6 +98,27 @@ def _group(weight: qsdk.Affine) -> int:
     return -(-min(weight.scheme.group_size or length, length) // COLUMNS) * COLUMNS
 
 
+def _lowest(weight: qsdk.Affine) -> int:
+    """The code that is stored as 0, also of a narrow grid."""
+    return -(2 ** (weight.scheme.bits - 1)) if weight.scheme.signed else 0
+
+
+def _units(weight: qsdk.Affine) -> NDArray[np.uint8]:
+    """Codes (out, k) from 0 on."""
+    return (weight.codes.astype(np.int16) - _lowest(weight)).astype(np.uint8)
+
+
+def _width(bits: int) -> int:
+    """Bits that a stored code takes."""
+    return 2 if bits == 2 else 4 if bits <= 4 else 8
+
+
+def _in_groups(units: NDArray[np.uint8], group: int) -> NDArray[np.uint8]:
+    """(out, k) as (out * groups, group), filled up with zeros."""
+    filled = np.pad(units, [(0, 0), (0, -units.shape[1] % max(group, 1))])
+    return filled.reshape(-1, group) if filled.size else np.zeros((0, 0), np.uint8)
+
+
 @attrs.frozen(eq=False)
 class PackedGroups:
     """A weight in the memory order of native/linear_groups.
@@ -96,14 +140,13 @@ class PackedGroups:
     def of(cls, operation: Operation) -> PackedGroups:
         weight = operation.weight
         assert isinstance(weight, qsdk.Affine)
-        channels, bits = weight.shape[0], weight.scheme.bits
-        lowest = -(2 ** (bits - 1)) if weight.scheme.signed else 0
-        zeros = (weight.zero_point.astype(np.int16) - lowest).astype(np.uint8)
+        channels = weight.shape[0]
+        zeros = (weight.zero_point.astype(np.int16) - _lowest(weight)).astype(np.uint8)
         alike = not zeros.size or (zeros == zeros.flat[0]).all()
         bias = np.zeros(channels, np.float32) if operation.bias is None else operation.bias
-        width = 2 if bits == 2 else 4 if bits <= 4 else 8
+        width = _width(weight.scheme.bits)
         return cls(
-            _pack((weight.codes.astype(np.int16) - lowest).astype(np.uint8), width),
+            _pack(_units(weight), width),
             _blocks(weight.scale, channels),
             None if alike else _blocks(zeros, channels),
             int(zeros.flat[0]) if zeros.size else 0,

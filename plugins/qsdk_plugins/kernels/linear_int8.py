@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import attrs
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 import qsdk
 from qsdk import native
-from qsdk.interfaces import InputForm, Operation, Prepared
+from qsdk.interfaces import Accumulator, InputForm, Operation, Prepared
 from qsdk_plugins.kernels.instruction_sets import NativeKernel
 from qsdk_plugins.kernels.linear_int8_reference import (
     CODED,
@@ -18,6 +19,7 @@ from qsdk_plugins.kernels.linear_int8_reference import (
     Requantizer,
     overflow,
     steps_and_scale,
+    sums_in_32_bits,
 )
 from qsdk_plugins.kernels.memory import aligned
 from qsdk_plugins.kernels.native_prepared import NativePrepared
@@ -43,7 +45,7 @@ class LinearInt8(NativeKernel):
 
     def _no_room(self, operation: Operation) -> str:
         """Why the instructions are not exact for these weights; empty when they are."""
-        if not self.needs_room or self.unavailable():
+        if self.pairs is None or self.unavailable():
             return ""
         codes, _ = signed_codes(operation.weight)
         library = native.library()
@@ -51,6 +53,13 @@ class LinearInt8(NativeKernel):
             self.table(), library.ffi.from_buffer("int8_t[]", codes), *codes.shape
         )
         return "" if fits else "two products of these weights can overflow 16 bits"
+
+    def accumulators(self, operation: Operation) -> Sequence[Accumulator]:
+        sums = [sums_in_32_bits(operation)]
+        if self.pairs is not None:
+            codes, _ = signed_codes(operation.weight)
+            sums.append(self.pairs.worst(codes))
+        return sums
 
     def prepare(self, operation: Operation, *, threads: int = 0) -> Prepared:
         lib = native.library().lib

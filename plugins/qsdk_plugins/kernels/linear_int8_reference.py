@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import qsdk
-from qsdk.interfaces import Kernel, Operation, Output, Prepared, code_rows
+from qsdk.interfaces import Accumulator, Kernel, Operation, Output, Prepared, code_rows
 
 CODED: frozenset[str] = frozenset({"int8", "uint8", "fixed_int8", "fixed_uint8"})
 OUTPUTS = frozenset({"float32", "int32", "int8", "uint8"})
@@ -76,26 +76,24 @@ class Requantizer:
         return self.bias * mantissa + half, mantissa, right
 
 
-def worst_accumulator(
-    steps: NDArray[np.int64], operation: Operation, bias: NDArray[np.int64] | None = None
-) -> NDArray[np.int64]:
+def worst_accumulator(steps: NDArray[np.int64], operation: Operation) -> NDArray[np.int64]:
     """The largest magnitude that an accumulator can reach with these weights, per output.
 
-    steps : codes_w - zero_w, (out, k)
+    steps : codes_w - zero_w, (out, ...)
     """
     activations = operation.activations
     scheme = activations.scheme
     if activations.is_fixed:
-        lowest, highest = scheme.qmin - activations.zero_point, scheme.qmax - activations.zero_point
+        low, high = scheme.qmin - activations.zero_point, scheme.qmax - activations.zero_point
     else:
-        lowest, highest = (-128, 127) if scheme.signed else (-255, 255)
-    positive, negative = np.maximum(steps, 0).sum(axis=1), np.minimum(steps, 0).sum(axis=1)
-    top = highest * positive + lowest * negative
-    bottom = lowest * positive + highest * negative
-    if bias is not None:
-        top, bottom = top + bias, bottom + bias
-    worst: NDArray[np.int64] = np.maximum(np.abs(top), np.abs(bottom))
-    return worst
+        low, high = (-128, 127) if scheme.signed else (-255, 255)
+    return qsdk.worst_sums(steps.reshape(len(steps), -1), low, high)
+
+
+def sums_in_32_bits(operation: Operation) -> Accumulator:
+    """What every kernel of 8-bit codes adds up at the end, less the zero_points."""
+    steps, _ = steps_and_scale(operation.weight)
+    return Accumulator(bits=32, worst=int(worst_accumulator(steps, operation).max(initial=0)))
 
 
 def overflow(operation: Operation) -> str:
@@ -104,7 +102,7 @@ def overflow(operation: Operation) -> str:
     if math.prod(weight.shape[1:]) * 255 * (2**weight.scheme.bits - 1) <= ACCUMULATOR.max:
         return ""  # whatever the codes are
     steps, _ = steps_and_scale(operation.weight)
-    worst = worst_accumulator(steps.reshape(len(steps), -1), operation)
+    worst = worst_accumulator(steps, operation)
     if worst.max(initial=0) <= ACCUMULATOR.max:
         return ""
     channel = int(worst.argmax())

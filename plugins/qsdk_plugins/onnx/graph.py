@@ -15,6 +15,7 @@ from qsdk_plugins.onnx.constants import DOMAIN, Constants, attributes
 from qsdk_plugins.onnx.layout import SLOTS, Layout, Slot
 from qsdk_plugins.onnx.reading import TensorReader
 from qsdk_plugins.onnx.skeleton import all_tensors, nbytes
+from qsdk_plugins.onnx.stored_codes import stored_encoding
 
 
 @attrs.frozen(eq=False)
@@ -95,8 +96,9 @@ class Graph:
             self.skipped[name] = "it is empty"
             return None
         layout = slot.layout(shape, words)
+        layer_name = self._name(node, slot, name)
         layer = Layer(
-            name=self._name(node, slot, name),
+            name=layer_name,
             operation=operation_of(node),
             weight_name=name,
             shape=layout.shape,
@@ -106,6 +108,9 @@ class Graph:
             input_name=node.input[1 if slot.index == 0 else 0] if slot.index < 2 else "",
             activations=input_form(node, slot.index, self.constants.producers),
             read=lambda: layout.to_canonical(self.constants.read(name)),
+            read_encoding=lambda: stored_encoding(
+                self.constants, node, slot.index, layout, layer_name
+            ),
             read_bias=self._bias(node, slot, layout.shape[0]),
         )
         return Weight(layer, node, slot.index, name, layout, data_type)

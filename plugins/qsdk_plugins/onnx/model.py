@@ -29,6 +29,7 @@ from qsdk.interfaces import (
 )
 from qsdk_plugins.onnx.chains import Chains
 from qsdk_plugins.onnx.changing import change
+from qsdk_plugins.onnx.fused import fused_notes
 from qsdk_plugins.onnx.graph import Graph
 from qsdk_plugins.onnx.noted import read_metadata
 from qsdk_plugins.onnx.program import OnnxProgram
@@ -37,10 +38,12 @@ from qsdk_plugins.onnx.runtime import one_line, open_session
 from qsdk_plugins.onnx.sites import find_sites
 from qsdk_plugins.onnx.skeleton import clear, is_external, nbytes, set_inside, without_data
 from qsdk_plugins.onnx.stages import stages
+from qsdk_plugins.onnx.stored_codes import fixed_codes
 from qsdk_plugins.onnx.writing import activation_obstacles, opset_obstacles, rewrite
 
 INLINE_LIMIT = 2**30  # bytes of constants above which a model gets a data file beside it
 OUTSIDE_FROM = 1024  # bytes from which a constant goes there
+INTEGER_LAYERS = frozenset({"Conv", "Gemm", "MatMul"})  # that onnxruntime has integers for
 ALIGNMENT = 4096  # of each constant in the data file, so that it can be mapped
 
 
@@ -104,6 +107,21 @@ class OnnxModel(Model):
 
     def sites(self, layers: Collection[str], floats: Collection[str] = ()) -> Sequence[Site]:
         return find_sites(self._graph, layers, floats)
+
+    @property
+    def codes(self) -> Mapping[str, FixedCodes]:
+        return fixed_codes(self._graph.constants)
+
+    def run_notes(self) -> Sequence[str]:
+        codes = self.codes
+        coded = [
+            layer
+            for layer in self.layers
+            if layer.operation in INTEGER_LAYERS
+            and layer.input_name in codes
+            and not layer.is_float
+        ]
+        return fused_notes(self.proto, len(coded))
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256(self.proto.SerializeToString(deterministic=True))

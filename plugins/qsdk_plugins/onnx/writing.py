@@ -11,7 +11,7 @@ import onnx.checker
 import onnx.version_converter
 
 from qsdk.encodings import Encoding
-from qsdk.errors import DataError, FileRefusedError, did_you_mean, grouped
+from qsdk.errors import DataError, FileRefusedError, did_you_mean, grouped, some
 from qsdk.interfaces import Activations, FixedCodes
 from qsdk_plugins.onnx.coded_inputs import refusal
 from qsdk_plugins.onnx.constants import DOMAIN
@@ -23,6 +23,7 @@ from qsdk_plugins.onnx.noted import set_metadata
 from qsdk_plugins.onnx.sites import data_input
 from qsdk_plugins.onnx.skeleton import copy_model, without_data
 
+DECODED_EACH_RUN = frozenset({"Conv", "ConvTranspose", "Gemm"})  # MatMul is MatMulNBits
 OLDEST = 13  # the first opset in which channels have scales of their own
 
 
@@ -67,10 +68,30 @@ def rewrite(
         drop_unused(graph.proto, proto)
         notes += code_notes(new, codes)
     _define(proto, [part.functions for part in parts] + [coder.functions])
-    said = zip(replaced, parts, strict=True)
-    notes += grouped((weight.layer.name, note) for weight, part in said for note in part.notes)
+    said_of = list(zip(replaced, parts, strict=True))
+    notes += grouped((weight.layer.name, note) for weight, part in said_of for note in part.notes)
+    notes += _slow(
+        [
+            weight.layer.name
+            for weight, part in said_of
+            if weight.layer.operation in DECODED_EACH_RUN
+            and data_input(weight) not in codes
+            and any(node.op_type == "DequantizeLinear" for node in part.nodes)
+        ]
+    )
     set_metadata(proto, metadata())
     return proto, notes
+
+
+def _slow(names: list[str]) -> list[str]:
+    """A warning where weights alone are coded, in a form that onnxruntime decodes on every run."""
+    if not names:
+        return []
+    return [
+        f"warning: {some(names)}: of weights alone in codes onnxruntime makes floats on every run, "
+        "which can double the time of a float network; with the session entry "
+        "session.disable_quant_qdq=1 it does so once, at load"
+    ]
 
 
 def drop_unused(old: onnx.ModelProto, proto: onnx.ModelProto) -> None:

@@ -124,6 +124,21 @@ def check_what_it_does_not_refuse_is_prepared(bench: Bench, x: Array) -> None:
         require(sound, "the layer has another kernel or operation than it was prepared from")
 
 
+@promise(inputs.lengths)
+def check_what_it_does_not_refuse_cannot_overflow(bench: Bench, x: Array) -> None:
+    """Every accumulator that it tells of an operation which it takes holds its worst sum."""
+    told = 0
+    for operation in bench.operations(x.shape, EXTREMES[x.size % len(EXTREMES)]):
+        sums = bench.kernel.accumulators(operation) if not bench.kernel.refusal(operation) else ()
+        for accumulator in sums:
+            require(accumulator.fits, f"it takes {operation}, whose sums overflow: {accumulator}")
+        told += bool(sums)
+        if told == MOST:
+            break
+    if not told:
+        raise NotApplicable("it tells no accumulators, or refuses the weights")
+
+
 def _prepared(kernel: Kernel, operation: Operation) -> Any:
     try:
         return kernel.prepare(operation, threads=2)

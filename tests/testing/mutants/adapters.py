@@ -118,6 +118,13 @@ class LetsErrorsThrough(Good):
         return super().open(source)
 
 
+@caught_by("check_the_codes_of_a_layer_decode_to_its_weight")
+class CodesOfAnother(Changing):
+    @staticmethod
+    def changed(layer):
+        return attrs.evolve(layer, read_encoding=lambda: encoded(layer.weight * 2))
+
+
 # -- Quantizing
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 import qsdk
 from qsdk.errors import DataError, KernelError
-from qsdk.interfaces import Kernel, Prepared, code_rows
+from qsdk.interfaces import Accumulator, Kernel, Prepared, code_rows
 from qsdk.testing.run import COVERAGE
 
 from .base import caught_by
@@ -208,6 +208,13 @@ class ForgetsItsOperation(Good):
         layer = super().prepare(operation)
         layer.kernel = Good()
         return layer
+
+
+@caught_by("check_what_it_does_not_refuse_cannot_overflow")
+class TakesWhatOverflows(Good):
+    def accumulators(self, operation):
+        top = int(np.abs(operation.weight.codes.astype(int)).max(initial=0))
+        return [Accumulator(bits=16, worst=2 * 255 * top, adds="pairs")]
 
 
 # -- Numbers
