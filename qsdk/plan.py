@@ -120,7 +120,7 @@ def make_plan(
     passes, wrong = chosen_passes(model, recipe)
     looking = any(task.quantizer.capabilities.needs & FROM_DATA for task in work)
     hungry = [pass_.name for pass_ in passes if "calibration" in pass_.needs]
-    problems += more + wrong + _data_problems(bool(observed), looking, hungry, has_data)
+    problems += more + wrong + _data_problems(watches, looking, hungry, has_data)
     plan = Plan(tuple(work), kept, tuple(watches), tuple(passes))
     if plan.activations:
         problems += model.activation_obstacles(plan.activations)
@@ -235,24 +235,27 @@ def _pass(model: Model, name: str, options: dict[str, Any]) -> ModelPass:
     return found
 
 
-def _data_problems(observed: bool, looking: bool, hungry: list[str], is_there: bool) -> list[str]:
+def _data_problems(
+    watches: list[Watch], looking: bool, hungry: list[str], is_there: bool
+) -> list[str]:
     """What is wrong with there being data, or not.
 
-    observed : activations have fixed codes; looking : quantizers look at layers' inputs
+    watches : for activations with fixed codes; looking : quantizers look at layers' inputs
     hungry : passes that need data
     """
+    seeing = any(not watch.new().is_data_free for watch in watches)
     needing = {
         "the method looks at the inputs of layers": looking,
-        "activations with fixed codes need data to calibrate on": observed,
+        "activations with fixed codes need data to calibrate on": seeing,
         f"the pass {', '.join(hungry)} needs data": bool(hungry),
     }
     why = next((why for why, needs in needing.items() if needs), None)
     if why is not None and not is_there:
         return [
             f"{why}: give calibration=batches (`--calibration DATA`), some hundred samples "
-            "without labels"
+            "without labels; the recipe data-free does without"
         ]
-    if is_there and why is None:
+    if is_there and why is None and not watches:
         return [
             "there is calibration data, and nothing to calibrate: give activations='minmax' "
             "(`--activations minmax`), or leave the data out"

@@ -5,6 +5,7 @@ from qsdk.calibration.feeds import Data, as_batches, batches
 from qsdk.calibration.moments import InputMoments, Moments, input_columns
 from qsdk.calibration.running import calibrate
 from qsdk.calibration.statistics import Calibration
+from qsdk.calibration.unseen import held_to_norms, notes_on_noise
 from qsdk.calibration.watch import Watch
 
 __all__ = [
@@ -17,5 +18,7 @@ __all__ = [
     "as_batches",
     "batches",
     "calibrate",
+    "held_to_norms",
     "input_columns",
+    "notes_on_noise",
 ]
