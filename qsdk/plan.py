@@ -33,7 +33,7 @@ from qsdk.interfaces import (
     Site,
 )
 from qsdk.operations import as_activations
-from qsdk.recipe import Recipe
+from qsdk.recipe import Recipe, positions
 from qsdk.registry import build, registry
 from qsdk.scheme import SCHEME_WORDS, Granularity, Scheme, Slices
 
@@ -99,15 +99,17 @@ def make_plan(
     ]
     refused: list[tuple[str, str]] = []
     observed: dict[str, Choice] = {}
-    for layer in model.layers:
-        choice = recipe.choice(layer)
+    layers = model.layers
+    for place, layer in enumerate(layers):
+        at = positions(place, len(layers))
+        choice = recipe.choice(layer, at)
         if choice is None:
             kept[layer.name] = "left out by the recipe"
         elif not layer.is_float:
             kept[layer.name] = f"already {layer.stored}"
         else:
             try:
-                coding = recipe.activation_choice(layer)
+                coding = recipe.activation_choice(layer, at)
                 if is_observer(coding[0]):
                     work.append(_task(layer, model, Activations(), *_for_integers(*choice)))
                     observed[layer.name] = coding

@@ -46,7 +46,7 @@ def test_data_free_takes_the_range_of_the_input_that_is_given():
     given = np.clip(images(256, 9) * 40 + 128, 0, 255)
     model = OnnxModel(fitted(small_net(), given))
     first = qsdk.Rule(
-        match="stem", activations="passive", activation_options={"low": 0, "high": 255}
+        position="first", activations="passive", activation_options={"low": 0, "high": 255}
     )
     recipe = attrs.evolve(recipes.find("data-free"), rules=[first])
     result = qsdk.quantize_model(model, recipe)

@@ -26,7 +26,7 @@ def notes_on_noise(model: Model, feeds: Feeds) -> list[str]:
     if size is not None and not 1 / UNLIKELY < size < UNLIKELY:
         notes.append(
             f"warning: the first batch norm has seen inputs {size:.3g} times as large as the "
-            "noise: give the range of the input, by a rule for the first layer with activations = "
+            "noise: give the range of the input, by a rule of position 'first' with activations = "
             "'passive' and activation_options = { low = ..., high = ... }"
         )
     return notes
