@@ -20,7 +20,7 @@ def test_each_recipe_makes_a_network_near_the_float_one(name, tmp_path):
     result = qsdk.quantize_model(saved(tmp_path), name, calibration=BATCHES)
     (check,) = result.report.outputs
     assert len(result.report.layers) == 5
-    assert check.sqnr_db > (3 if name == "w4a4" else 10)
+    assert check.sqnr_db > (3 if name in ("w4a4", "megengine-ema-lowbit") else 10)
 
 
 def test_data_free_makes_a_network_near_the_float_one_without_any_data():
@@ -62,6 +62,29 @@ def test_data_free_takes_data_for_its_ranges_too(tmp_path):
     free = qsdk.quantize_model(source, "data-free")
     assert wide.calibration.rows == 32 and wide.report.outputs
     assert wide.calibration.codes["x"].scale > 10 * free.calibration.codes["x"].scale
+
+
+@pytest.mark.parametrize(
+    ("preset", "method", "observer", "codes"),
+    [
+        ("min-max", "rtn", "minmax", (-127, 127)),
+        ("ema", "rtn", "ema", (-127, 127)),
+        ("sync-ema", "rtn", "sync_ema", (-127, 127)),
+        ("ema-lowbit", "rtn", "ema", (-8, 7)),
+        ("calibration", "rtn", "mse", (-127, 127)),
+        ("easyquant", "easyquant", "mse", (-127, 127)),
+    ],
+)
+def test_megengines_presets_are_symmetric_and_per_tensor(preset, method, observer, codes, tmp_path):
+    result = qsdk.quantize_model(saved(tmp_path), f"megengine-{preset}", calibration=BATCHES)
+    recipe = result.report.recipe
+    scheme = qsdk.registry.get(f"quantizer:{method}", **recipe["options"]).scheme
+    assert (scheme.qmin, scheme.qmax) == codes and scheme.symmetric
+    assert {row.method for row in result.report.layers} == {method}
+    assert {watch.observer for watch in result.calibration.watches.values()} == {observer}
+    for fixed in result.calibration.codes.values():
+        assert fixed.zero_point == 0 and fixed.scheme.signed
+        assert fixed.scheme.qmin == (-8 if preset == "ema-lowbit" else -128)
 
 
 @pytest.mark.parametrize("name", recipes.names())
