@@ -37,6 +37,15 @@ def test_values_of_both_signs_reach_to_both_sides_of_their_mean():
     assert high == pytest.approx(BOTH.mean() + reach, rel=1e-3)
 
 
+@pytest.mark.parametrize("bits", [4, 8])
+def test_values_far_from_zero_are_covered(bits):
+    far = 50 + BOTH
+    low, high = ends(far, bits)
+    assert low == far.min() and high >= far.mean() + 1.9 * far.std()
+    assert ends(-far, bits) == (pytest.approx(-high, rel=1e-4), -low)
+    assert ends(np.full(9, 3.0), bits) == (3, pytest.approx(3, rel=1e-3))
+
+
 @pytest.mark.parametrize("bits", [6, 7, 8])
 def test_with_many_bits_nothing_that_was_seen_is_cut_off(bits):
     assert ends(BOTH, bits, deviations=0.1) == (BOTH.min(), BOTH.max())

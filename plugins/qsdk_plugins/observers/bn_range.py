@@ -21,13 +21,14 @@ from qsdk_plugins.observers.errors import Values
 PER_BIT = 1.5  # deviations: 12 at 8 bits, 6 at 4
 TWO_SIDED = 1.25  # by which the range of values of both signs is narrower
 FINE = 6  # bits from which a wide range costs little: nothing that was seen is cut off
+LARGEST = float(np.finfo(np.float32).max)
 BESIDE = 16  # bins that hold less than the outermost one where that is what a ReLU6 cut off
 
 
 @attrs.define(kw_only=True, eq=False)
 class BnRange(Clipping):
-    """``deviations`` times the deviation of all values but exact zeros, from 0, or from the mean
-    to both sides where values have both signs.
+    """``deviations`` times the deviation of all values but exact zeros, from 0; divided by 1.25
+    and from the mean, where values have both signs or that is farther.
 
     deviations : 0 for 1.5 per bit of the codes
     An end that many values share is a bound, and the range ends there too. Below 6 bits the range
@@ -46,9 +47,9 @@ class BnRange(Clipping):
     def _clipped(self, values: Values, whole: Range, scheme: qsdk.Scheme) -> Range:
         low, high = self._spread(values, whole, self.deviations or PER_BIT * scheme.bits)
         if scheme.bits < FINE:
-            low, high = max(low, whole[0]), min(high, whole[1])
+            low, high = np.clip((low, high), *whole).tolist()
         else:
-            low, high = min(low, whole[0]), max(high, whole[1])
+            low, high = max(min(low, whole[0]), -LARGEST), min(max(high, whole[1]), LARGEST)
         return (
             whole[0] if _is_bounded(values.counts) else low,
             whole[1] if _is_bounded(values.counts[::-1]) else high,
@@ -59,11 +60,12 @@ class BnRange(Clipping):
         shares = values.counts / values.count
         mean = float(shares @ centres)
         reach = deviations * float(np.sqrt(shares @ np.square(centres - mean)))
+        low, high = mean - reach / TWO_SIDED, mean + reach / TWO_SIDED
         if whole[0] >= 0:
-            return whole[0], reach
+            return whole[0], max(reach, high)
         if whole[1] <= 0:
-            return -reach, whole[1]
-        return mean - reach / TWO_SIDED, mean + reach / TWO_SIDED
+            return min(-reach, low), whole[1]
+        return low, high
 
 
 def _is_bounded(counts: NDArray[np.int64]) -> bool:
