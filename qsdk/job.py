@@ -10,9 +10,18 @@ from typing import Any
 
 import attrs
 
-from qsdk.calibration import Calibration, Data, Moments, as_batches, batches, calibrate
-from qsdk.errors import PreflightError, QsdkError, some
-from qsdk.interfaces import Model, ModelPass
+from qsdk.calibration import (
+    Calibration,
+    Data,
+    Moments,
+    as_batches,
+    batches,
+    calibrate,
+    held_to_norms,
+    notes_on_noise,
+)
+from qsdk.errors import DataError, PreflightError, QsdkError, some
+from qsdk.interfaces import Model, ModelPass, noise
 from qsdk.interfaces.model_pass import Feeds
 from qsdk.output_check import Sample, check_outputs, warnings
 from qsdk.plan import FROM_DATA, Plan, Task, chosen_passes, is_observer, make_plan
@@ -83,15 +92,33 @@ class Job:
         return plan
 
     def _calibrated(self, progress: Progress | None) -> Calibration:
+        model, data = self._seen
         return calibrate(
-            self.model,
+            model,
             self.plan.watches,
-            self._sample,
+            data,
             progress=progress,
             executor=self._calibrating.executor,
             state=self._calibrating.state,
             max_memory=self._calibrating.max_memory,
         )
+
+    @property
+    def _seen(self) -> tuple[Model, Data]:
+        """What is run for observers, and on what: without data noise through held layers."""
+        if self._calibrating.has_data:
+            return self.model, self._sample
+        feeds = self._noise()
+        return held_to_norms(self.model, feeds), [feeds]
+
+    def _noise(self) -> Feeds:
+        """Noise over the ranges that inputs are known to have."""
+        ranges = {}
+        for watch in self.plan.watches:
+            with contextlib.suppress(DataError):  # none before it has seen something
+                low, high = watch.new().range()
+                ranges[watch.name] = float(low), float(high)
+        return noise(self.model, ranges=ranges)
 
     @property
     def coding(self) -> dict[str, Any]:
@@ -118,6 +145,8 @@ class Job:
     def _feeds(self, model: Model, *, is_first: bool) -> Iterator[Feeds]:
         """The data as passes take it; of data that goes by once, the rows that were kept."""
         data, is_once = self._calibrating.data, self._calibrating.is_once
+        if data is None and self.plan.watches and not is_first:
+            yield self._noise()
         if data is None or (is_once and is_first):
             return
         types = model.input_types.values()
@@ -129,7 +158,8 @@ class Job:
     def facts(self, quantized: Model, notes: Sequence[str]) -> dict[str, Any]:
         """What the report says beside the layers."""
         if not self._calibrating.has_data:
-            return {"notes": tuple(notes)}
+            unseen = notes_on_noise(self.model, self._noise()) if self.calibration else []
+            return {"notes": (*notes, *unseen)}
         outputs = check_outputs(self._before, quantized, self._sample.first())
         found = self.calibration
         return {

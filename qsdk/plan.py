@@ -33,7 +33,7 @@ from qsdk.interfaces import (
     Site,
 )
 from qsdk.operations import as_activations
-from qsdk.recipe import Recipe
+from qsdk.recipe import Recipe, positions
 from qsdk.registry import build, registry
 from qsdk.scheme import SCHEME_WORDS, Granularity, Scheme, Slices
 
@@ -99,15 +99,17 @@ def make_plan(
     ]
     refused: list[tuple[str, str]] = []
     observed: dict[str, Choice] = {}
-    for layer in model.layers:
-        choice = recipe.choice(layer)
+    layers = model.layers
+    for place, layer in enumerate(layers):
+        at = positions(place, len(layers))
+        choice = recipe.choice(layer, at)
         if choice is None:
             kept[layer.name] = "left out by the recipe"
         elif not layer.is_float:
             kept[layer.name] = f"already {layer.stored}"
         else:
             try:
-                coding = recipe.activation_choice(layer)
+                coding = recipe.activation_choice(layer, at)
                 if is_observer(coding[0]):
                     work.append(_task(layer, model, Activations(), *_for_integers(*choice)))
                     observed[layer.name] = coding
@@ -120,7 +122,7 @@ def make_plan(
     passes, wrong = chosen_passes(model, recipe)
     looking = any(task.quantizer.capabilities.needs & FROM_DATA for task in work)
     hungry = [pass_.name for pass_ in passes if "calibration" in pass_.needs]
-    problems += more + wrong + _data_problems(bool(observed), looking, hungry, has_data)
+    problems += more + wrong + _data_problems(watches, looking, hungry, has_data)
     plan = Plan(tuple(work), kept, tuple(watches), tuple(passes))
     if plan.activations:
         problems += model.activation_obstacles(plan.activations)
@@ -240,24 +242,27 @@ def _pass(model: Model, name: str, options: dict[str, Any]) -> ModelPass:
     return found
 
 
-def _data_problems(observed: bool, looking: bool, hungry: list[str], is_there: bool) -> list[str]:
+def _data_problems(
+    watches: list[Watch], looking: bool, hungry: list[str], is_there: bool
+) -> list[str]:
     """What is wrong with there being data, or not.
 
-    observed : activations have fixed codes; looking : quantizers look at layers' inputs
+    watches : for activations with fixed codes; looking : quantizers look at layers' inputs
     hungry : passes that need data
     """
+    seeing = any(not watch.new().is_data_free for watch in watches)
     needing = {
         "the method looks at the inputs of layers": looking,
-        "activations with fixed codes need data to calibrate on": observed,
+        "activations with fixed codes need data to calibrate on": seeing,
         f"the pass {', '.join(hungry)} needs data": bool(hungry),
     }
     why = next((why for why, needs in needing.items() if needs), None)
     if why is not None and not is_there:
         return [
             f"{why}: give calibration=batches (`--calibration DATA`), some hundred samples "
-            "without labels"
+            "without labels; the recipe data-free does without"
         ]
-    if is_there and why is None:
+    if is_there and why is None and not watches:
         return [
             "there is calibration data, and nothing to calibrate: give activations='minmax' "
             "(`--activations minmax`), or leave the data out"

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import fnmatch
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -31,6 +31,8 @@ from qsdk.interfaces import Layer
 from qsdk.scheme import SCHEME_WORDS
 
 T = TypeVar("T")
+
+POSITIONS = ("first", "last")  # of a layer in its model
 
 
 def _texts(values: Iterable[str]) -> tuple[str, ...]:
@@ -65,6 +67,7 @@ class Rule:
 
     match : glob on a layer's name or its weight's
     operation : ONNX operator type, such as "Gemm"
+    position : "first" or "last" of all layers of the model, in the order of :attr:`Model.layers`
     method : instead of the recipe's; it takes over the recipe's scheme words alone
     options : on top of those
     activations, activation_options : the same for the codes of inputs; "float32" for none
@@ -73,14 +76,21 @@ class Rule:
 
     match: str = attrs.field(default="*", validator=attrs.validators.instance_of(str))
     operation: str | None = attrs.field(default=None, validator=_is_text)
+    position: str | None = attrs.field(
+        default=None, validator=attrs.validators.optional(attrs.validators.in_(POSITIONS))
+    )
     method: str | None = attrs.field(default=None, validator=_is_text)
     options: dict[str, Any] = attrs.field(factory=dict, validator=_is_table)
     activations: str | None = attrs.field(default=None, validator=_is_text)
     activation_options: dict[str, Any] = attrs.field(factory=dict, validator=_is_table)
     keep: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
 
-    def applies_to(self, layer: Layer) -> bool:
-        return _matches(layer, self.match) and self.operation in (None, layer.operation)
+    def applies_to(self, layer: Layer, positions: Collection[str] = ()) -> bool:
+        return (
+            _matches(layer, self.match)
+            and self.operation in (None, layer.operation)
+            and self.position in (None, *positions)
+        )
 
 
 @attrs.frozen(kw_only=True)
@@ -144,26 +154,33 @@ class Recipe:
         """Plain tables that :meth:`from_dict` takes back."""
         return attrs.asdict(self, recurse=True, value_serializer=_plain)
 
-    def choice(self, layer: Layer) -> tuple[str, dict[str, Any]] | None:
-        """Method and options for ``layer``; None when it stays in float."""
+    def choice(
+        self, layer: Layer, positions: Collection[str] = ()
+    ) -> tuple[str, dict[str, Any]] | None:
+        """Method and options for ``layer``; None when it stays in float.
+
+        positions : those of :func:`positions`
+        """
         included = any(_matches(layer, pattern) for pattern in self.include)
         if not included or any(_matches(layer, pattern) for pattern in self.exclude):
             return None
-        rule = self._rule(layer)
+        rule = self._rule(layer, positions)
         if rule.keep:
             return None
         method = rule.method or self.method
         return method, _merged(self.options, rule.options, method == self.method)
 
-    def activation_choice(self, layer: Layer) -> tuple[str, dict[str, Any]]:
+    def activation_choice(
+        self, layer: Layer, positions: Collection[str] = ()
+    ) -> tuple[str, dict[str, Any]]:
         """The same for the codes of the input of a ``layer`` that has a choice."""
-        rule = self._rule(layer)
+        rule = self._rule(layer, positions)
         method = rule.activations or self.activations
         shared, more = self.activation_options, rule.activation_options
         return method, _merged(shared, more, method == self.activations)
 
-    def _rule(self, layer: Layer) -> Rule:
-        return next((r for r in reversed(self.rules) if r.applies_to(layer)), Rule())
+    def _rule(self, layer: Layer, positions: Collection[str]) -> Rule:
+        return next((r for r in reversed(self.rules) if r.applies_to(layer, positions)), Rule())
 
     def pass_choices(self) -> list[tuple[str, dict[str, Any]]]:
         """Name and options of each pass, in order."""
@@ -175,6 +192,16 @@ class Recipe:
         layers = list(layers)
         patterns = [*self.include, *self.exclude, *(rule.match for rule in self.rules)]
         return [p for p in patterns if not any(_matches(layer, p) for layer in layers)]
+
+
+def positions(place: int, layers: int) -> tuple[str, ...]:
+    """What a rule calls the position of layer number ``place``, from 0, of so many.
+
+    >>> positions(0, 3), positions(1, 3), positions(2, 3), positions(0, 1)
+    (('first',), (), ('last',), ('first', 'last'))
+    """
+    found = {"first": place == 0, "last": place == layers - 1}
+    return tuple(word for word in POSITIONS if found[word])
 
 
 def _merged(shared: dict[str, Any], more: dict[str, Any], same: bool) -> dict[str, Any]:

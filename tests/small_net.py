@@ -9,6 +9,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from qsdk_plugins.onnx.model import OnnxModel
+
 CHANNELS = 4
 
 
@@ -69,6 +71,17 @@ def saved(folder: Path, **words: Any) -> Path:
     path = folder / "small.onnx"
     path.write_bytes(small_net(**words).SerializeToString())
     return path
+
+
+def fitted(proto: onnx.ModelProto, x: np.ndarray) -> onnx.ModelProto:
+    """The network with batch norms that tell what its layers make of x, as after training."""
+    held = {tensor.name: tensor for tensor in proto.graph.initializer}
+    for name in ("stem", "a", "b", "c"):
+        (y,) = OnnxModel(proto).run({"x": x}, [f"{name}.conv"]).values()
+        for word, values in (("mean", y.mean(axis=(0, 2, 3))), ("var", y.var(axis=(0, 2, 3)))):
+            tensor = held[f"{name}.{word}"]
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    return proto
 
 
 def images(count: int, seed: int = 0) -> np.ndarray:

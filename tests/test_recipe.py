@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import tomllib
 
+import numpy as np
 import pytest
 
+import qsdk
 from qsdk import Layer, Recipe, Rule
 from qsdk.errors import RecipeError
 
@@ -126,6 +128,23 @@ def test_a_rule_applies_to_operations():
     recipe = Recipe(rules=[Rule(operation="Gemm", keep=True)])
     assert recipe.choice(layer("fc", operation="Gemm")) is None
     assert recipe.choice(layer("fc", operation="Conv")) is not None
+
+
+def test_a_rule_applies_to_the_first_or_the_last_layer(tmp_path):
+    rules = [Rule(position="first", options={"bits": 8}), Rule(position="last", keep=True)]
+    recipe = Recipe(options={"bits": 4}, rules=rules)
+    assert recipe.choice(layer("x"), ("first",)) == ("squant", {"bits": 8})
+    assert recipe.choice(layer("x")) == ("squant", {"bits": 4})
+    assert recipe.choice(layer("x"), ("first", "last")) is None
+    arrays = {name: np.ones((4, 4), np.float32) for name in "abc"}
+    report = qsdk.quantize_model(arrays, recipe).report
+    assert [row.stored_after[:4] for row in report.layers] == ["int8", "int4"]
+    assert list(report.kept) == ["c"]
+
+
+def test_a_position_of_its_own_is_refused():
+    with pytest.raises(RecipeError, match="'position' must be in"):
+        Recipe.from_dict({"rules": [{"position": "middle"}]})
 
 
 @pytest.mark.parametrize(

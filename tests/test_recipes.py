@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import attrs
+import numpy as np
 import pytest
-from small_net import images, saved
+from small_net import fitted, images, saved, small_net
 
 import qsdk
 from qsdk import recipes
 from qsdk.errors import PreflightError, UnknownNameError
+from qsdk_plugins.onnx.model import OnnxModel
 
 BATCHES = [images(8, seed) for seed in range(4)]
 
@@ -17,7 +20,71 @@ def test_each_recipe_makes_a_network_near_the_float_one(name, tmp_path):
     result = qsdk.quantize_model(saved(tmp_path), name, calibration=BATCHES)
     (check,) = result.report.outputs
     assert len(result.report.layers) == 5
-    assert check.sqnr_db > (3 if name == "w4a4" else 10)
+    assert check.sqnr_db > (3 if name in ("w4a4", "megengine-ema-lowbit") else 10)
+
+
+def test_data_free_makes_a_network_near_the_float_one_without_any_data():
+    given = np.clip(images(64, 9), -2.5, 2.5)
+    model = OnnxModel(fitted(small_net(), given))
+    result = qsdk.quantize_model(model, "data-free")
+    expected, found = (m.run({"x": given})["y"] for m in (model, result.model))
+    assert qsdk.metrics.sqnr_db(expected, found) > 17  # sums saturate on a CPU without VNNI
+    codes = result.calibration.codes
+    assert codes["x"].high == pytest.approx(3, abs=0.02)  # where noise ends
+    assert codes["stem_relu6"].high == pytest.approx(6)
+    assert "noise held to 4 batch norms" in result.report.notes[-1]
+    assert not result.report.outputs  # noise does not tell how good it is
+
+
+def test_data_free_says_when_no_batch_norm_helped(tmp_path):
+    result = qsdk.quantize_model(saved(tmp_path, bare=True), "data-free", bits=6)
+    assert "from noise alone" in result.report.notes[-1]
+    assert {layer.stored_after for layer in result.report.layers} == {"int6 per_channel symmetric"}
+
+
+def test_data_free_takes_the_range_of_the_input_that_is_given():
+    given = np.clip(images(256, 9) * 40 + 128, 0, 255)
+    model = OnnxModel(fitted(small_net(), given))
+    first = qsdk.Rule(
+        position="first", activations="passive", activation_options={"low": 0, "high": 255}
+    )
+    recipe = attrs.evolve(recipes.find("data-free"), rules=[first])
+    result = qsdk.quantize_model(model, recipe)
+    expected, found = (m.run({"x": given})["y"] for m in (model, result.model))
+    assert result.calibration.codes["x"].high == pytest.approx(255)
+    assert qsdk.metrics.sqnr_db(expected, found) > 17
+    assert len(result.report.notes) < len(qsdk.quantize_model(model, "data-free").report.notes)
+
+
+def test_data_free_takes_data_for_its_ranges_too(tmp_path):
+    source = saved(tmp_path)
+    wide = qsdk.quantize_model(source, "data-free", calibration=[b * 50 for b in BATCHES])
+    free = qsdk.quantize_model(source, "data-free")
+    assert wide.calibration.rows == 32 and wide.report.outputs
+    assert wide.calibration.codes["x"].scale > 10 * free.calibration.codes["x"].scale
+
+
+@pytest.mark.parametrize(
+    ("preset", "method", "observer", "codes"),
+    [
+        ("min-max", "rtn", "minmax", (-127, 127)),
+        ("ema", "rtn", "ema", (-127, 127)),
+        ("sync-ema", "rtn", "sync_ema", (-127, 127)),
+        ("ema-lowbit", "rtn", "ema", (-8, 7)),
+        ("calibration", "rtn", "mse", (-127, 127)),
+        ("easyquant", "easyquant", "mse", (-127, 127)),
+    ],
+)
+def test_megengines_presets_are_symmetric_and_per_tensor(preset, method, observer, codes, tmp_path):
+    result = qsdk.quantize_model(saved(tmp_path), f"megengine-{preset}", calibration=BATCHES)
+    recipe = result.report.recipe
+    scheme = qsdk.registry.get(f"quantizer:{method}", **recipe["options"]).scheme
+    assert (scheme.qmin, scheme.qmax) == codes and scheme.symmetric
+    assert {row.method for row in result.report.layers} == {method}
+    assert {watch.observer for watch in result.calibration.watches.values()} == {observer}
+    for fixed in result.calibration.codes.values():
+        assert fixed.zero_point == 0 and fixed.scheme.signed
+        assert fixed.scheme.qmin == (-8 if preset == "ema-lowbit" else -128)
 
 
 @pytest.mark.parametrize("name", recipes.names())
@@ -37,7 +104,7 @@ def test_an_unknown_recipe_has_near_names():
 
 
 def test_a_recipe_that_needs_data_says_so_before_any_work(tmp_path):
-    with pytest.raises(PreflightError, match="need data to calibrate on"):
+    with pytest.raises(PreflightError, match=r"need data to calibrate on.*data-free does without"):
         qsdk.quantize_model(saved(tmp_path), "int8")
 
 

@@ -1,12 +1,12 @@
 """Measures recipes with calibrated activations: right answers on whole test sets.
 
-usage: python docs/examples/calibration_table.py DATA [--networks ...] [--recipes ...]
+usage: python docs/examples/calibration_table.py DATA [--networks ...] [--recipes ...] [--bits B]
 
 DATA is a folder with ``cifar10`` and ``imagenet`` in it, laid out as its README says; it does not
 come with the project. Each network is quantized from its file with batch norms, calibrated on 256
-images (mobilenet_v1_025 on 200), and onnxruntime evaluates what was written, its optimizations
-off: operators compute in floats between the codes, so nothing saturates. Needs the extra ``onnx``,
-and pillow.
+images (mobilenet_v1_025 on 200; by ``data-free`` on none), and onnxruntime evaluates what was
+written, its optimizations off: operators compute in floats between the codes, so nothing saturates.
+Needs the extra ``onnx``, and pillow.
 """
 
 from __future__ import annotations
@@ -62,21 +62,25 @@ def main() -> None:
     arguments.add_argument("data", type=Path)
     arguments.add_argument("--networks", nargs="*", default=NETWORKS, choices=NETWORKS)
     arguments.add_argument("--recipes", nargs="*", default=["int8", "w4a8"])
+    arguments.add_argument("--bits", type=int, help="of weights, instead of the recipe's")
+    arguments.add_argument("--folded", action="store_true", help="files without batch norms")
     given = arguments.parse_args()
+    options = {} if given.bits is None else {"bits": given.bits}
     print("network, recipe: right; same argmax as float; SQNR of logits; CPU seconds of the making")
     for network in given.networks:
         group = "imagenet" if network == "mobilenet_v1_025" else "cifar10"
         folder = given.data / group
         calibration, images, labels = (imagenet if group == "imagenet" else cifar)(folder)
         batches = [calibration[start : start + 32] for start in range(0, len(calibration), 32)]
-        source = folder / f"{network}.onnx"
+        source = folder / f"{network}{'_folded' if given.folded else ''}.onnx"
         expected = logits(source, images)
         right = int((expected.argmax(axis=1) == labels).sum())
         print(f"{network}, float: {right} of {len(labels)}", flush=True)
         for recipe in given.recipes:
             with tempfile.TemporaryDirectory() as work:
                 file, start = Path(work) / "out.onnx", time.process_time()
-                qsdk.quantize_file(source, file, recipe, calibration=batches)
+                data = None if recipe == "data-free" else batches
+                qsdk.quantize_file(source, file, recipe, calibration=data, **options)
                 seconds = time.process_time() - start
                 found = logits(file, images)
             right = int((found.argmax(axis=1) == labels).sum())

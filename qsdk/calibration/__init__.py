@@ -6,6 +6,7 @@ from qsdk.calibration.moments import InputMoments, Moments, input_columns, input
 from qsdk.calibration.moments import refusal as columns_refusal
 from qsdk.calibration.running import calibrate
 from qsdk.calibration.statistics import Calibration
+from qsdk.calibration.unseen import held_to_norms, notes_on_noise
 from qsdk.calibration.watch import Watch
 
 __all__ = [
@@ -19,6 +20,8 @@ __all__ = [
     "batches",
     "calibrate",
     "columns_refusal",
+    "held_to_norms",
     "input_columns",
     "input_pieces",
+    "notes_on_noise",
 ]

@@ -9,10 +9,11 @@ from qsdk.interfaces.ends import Ends
 from qsdk.interfaces.finite import finite_float32
 from qsdk.interfaces.input_codes import InputCodes, code_rows, input_group_size
 from qsdk.interfaces.kernel import Kernel, Prepared
-from qsdk.interfaces.links import Changes, Link, Stage, Step
+from qsdk.interfaces.links import Changes, Expected, Link, Stage, Step
 from qsdk.interfaces.model import InputType, Layer, Model
 from qsdk.interfaces.model_pass import ModelPass
 from qsdk.interfaces.native_call import NativeCall
+from qsdk.interfaces.noise import as_expected, noise
 from qsdk.interfaces.observer import Observer
 from qsdk.interfaces.operation import Activations, Conv, InputForm, Linear, Operation, Output
 from qsdk.interfaces.program import Piece, Program
@@ -30,6 +31,7 @@ __all__ = [
     "Changes",
     "Conv",
     "Ends",
+    "Expected",
     "FixedCodes",
     "InputCodes",
     "InputForm",
@@ -51,10 +53,12 @@ __all__ = [
     "Site",
     "Stage",
     "Step",
+    "as_expected",
     "code_rows",
     "finite_float32",
     "input_group_size",
     "misdeclared",
     "most_threads",
+    "noise",
     "sign_codes_dtype",
 ]

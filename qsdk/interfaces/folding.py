@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def folding(layers: Iterable[Layer], links: Iterable[Link]) -> Changes:
     """The weights and biases behind which no batch norm is needed, and the norms to leave out."""
     named = {layer.name: layer for layer in layers}
-    weights, biases, removed = {}, {}, []
+    weights, biases, removed, expected = {}, {}, [], {}
     for link in links:
         layer, step = named[link.first], link.steps[0] if link.steps else None
         if step is None or step.scale is None or not layer.is_float:
@@ -32,4 +32,6 @@ def folding(layers: Iterable[Layer], links: Iterable[Link]) -> Changes:
         weights[layer.name] = layer.weight.astype(np.float64) * along
         biases[layer.name] = bias * step.scale + step.shift
         removed.append(step.output)
-    return Changes(weights=weights, biases=biases, removed=removed)
+        if step.expected is not None:
+            expected[layer.name] = step.expected
+    return Changes(weights=weights, biases=biases, removed=removed, expected=expected)

@@ -6,10 +6,26 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import attrs
+import numpy as np
 from numpy.typing import NDArray
 
 Arrays = Mapping[str, NDArray[Any]]
 Bounds = tuple[NDArray[Any] | None, NDArray[Any] | None]
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Expected:
+    """What a batch norm tells of a layer's outputs on the data that the network was trained on.
+
+    mean, deviation : of each channel, (channels,); deviation is the standard one, >= 0
+    """
+
+    mean: NDArray[np.float64]
+    deviation: NDArray[np.float64]
+
+    def over(self, divisor: NDArray[np.float64]) -> Expected:
+        """Of outputs that are divided by a number above 0, channel by channel."""
+        return Expected(mean=self.mean / divisor, deviation=self.deviation / divisor)
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -20,6 +36,7 @@ class Step:
     output : name of what it computes; axes : how many axes that has, the channels on the second
     low, high : values are clipped to these, (channels,) or (); None where they are not
     scale, shift : ``scale * x + shift``, both (channels,), of a batch norm; None for others
+    expected : what a batch norm tells of its own output; None for others
     """
 
     operation: str
@@ -29,6 +46,7 @@ class Step:
     high: NDArray[Any] | None = None
     scale: NDArray[Any] | None = None
     shift: NDArray[Any] | None = None
+    expected: Expected | None = None
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -53,12 +71,15 @@ class Changes:
     biases : by layer, each (out channels,)
     bounds : low and high by the output of a step that clips, each (channels,), () or None
     removed : outputs of steps that are to be left out
+    expected : by layer what is known of its new outputs; what was known of a layer that gets
+        another weight or bias is forgotten
     """
 
     weights: Arrays = attrs.field(factory=dict)
     biases: Arrays = attrs.field(factory=dict)
     bounds: Mapping[str, Bounds] = attrs.field(factory=dict)
     removed: Collection[str] = ()
+    expected: Mapping[str, Expected] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True, eq=False)

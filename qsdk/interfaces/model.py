@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from qsdk.encodings import Encoding
 from qsdk.errors import DataError, RecipeError, some
 from qsdk.interfaces.folding import folding
-from qsdk.interfaces.links import Changes, Link, Stage
+from qsdk.interfaces.links import Changes, Expected, Link, Stage
 from qsdk.interfaces.operation import Activations, InputForm
 from qsdk.interfaces.program import Piece, Program
 from qsdk.interfaces.site import FixedCodes, Site
@@ -99,6 +99,16 @@ class Layer:
     def weight(self) -> NDArray[Any]:
         """The weight, read or decoded now and not kept."""
         return self.read()
+
+    @property
+    def output_axis(self) -> int:
+        """Where the layer's output has its channels."""
+        return 1 if self.operation in ("Conv", "ConvTranspose") else -1
+
+    def along(self, values: NDArray[Any], output: NDArray[Any]) -> NDArray[Any]:
+        """One value per output channel, (channels,), shaped and typed to meet the output."""
+        behind = output.ndim - 2 if self.output_axis == 1 else 0
+        return values.reshape(-1, *(1,) * behind).astype(output.dtype)
 
     @property
     def bias(self) -> NDArray[Any] | None:
@@ -304,6 +314,11 @@ class Model(abc.ABC):
     def links(self) -> Sequence[Link]:
         """For each layer of its own weight what comes behind it; empty without a graph."""
         return ()
+
+    @property
+    def expected(self) -> Mapping[str, Expected]:
+        """By layer what batch norms told of its outputs before they were folded into it."""
+        return {}
 
     def changed(self, changes: Changes) -> Model:
         """A new model in memory with other numbers in some places, and without some steps."""

@@ -35,6 +35,11 @@ class Observer(abc.ABC):
 
     axis: int | None = None
 
+    @property
+    def is_data_free(self) -> bool:
+        """Whether noise, held to a network's batch norms, is enough for it instead of data."""
+        return False
+
     def observe(self, x: ArrayLike) -> Ends | None:
         """Take in one batch: floats of any shape, never changed.
 

@@ -1,4 +1,6 @@
-"""Observers that cut off the tails of the data, so that codes lie closer where most of it is."""
+"""Observers that cover another range than the data's: most cut off its tails, so that codes lie
+closer where most of it is.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,7 @@ class Clipping(Histogram):
 
     @abc.abstractmethod
     def _clipped(self, values: Values, whole: Range, scheme: qsdk.Scheme) -> Range:
-        """The range to use, inside ``whole``, the lowest and the highest value."""
+        """The range to use where ``whole`` goes from the lowest to the highest value."""
 
 
 def thresholds(values: Values, whole: Range) -> Doubles:

@@ -42,6 +42,10 @@ class Passive(Observer):
         if self.axis is None:
             self._ends = Ends(ends[:1], ends[1:])
 
+    @property
+    def is_data_free(self) -> bool:
+        return self.low is not None
+
     def _observe(self, rows: NDArray[np.float32], ends: Ends) -> None:
         if self._ends is not None:
             ends.joined(self._ends)  # refuses another number of channels

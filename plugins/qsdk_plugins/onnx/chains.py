@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from qsdk.interfaces import Link, Step
+from qsdk.interfaces import Expected, Link, Step
 from qsdk_plugins.onnx.constants import attributes
 from qsdk_plugins.onnx.graph import Graph, Weight
 from qsdk_plugins.onnx.writing import names_read
@@ -102,7 +102,10 @@ class Chains:
             gamma, beta, mean, variance = (c for c in constants if c is not None)
             scale = gamma / np.sqrt(variance + words.get("epsilon", 1e-5))
             shift = beta - mean * scale
-            return Step(operation=kind, output=output, axes=axes, scale=scale, shift=shift)
+            told = Expected(mean=beta, deviation=np.abs(scale) * np.sqrt(variance))
+            return Step(
+                operation=kind, output=output, axes=axes, scale=scale, shift=shift, expected=told
+            )
         if kind == "Clip" and node.input[0] == name and not node.attribute:
             low, high = [*constants, None, None][:2]
             if len(node.input) == 1 + len(constants):

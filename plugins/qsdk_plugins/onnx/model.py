@@ -19,6 +19,7 @@ from qsdk.errors import DataError
 from qsdk.interfaces import (
     Activations,
     Changes,
+    Expected,
     FixedCodes,
     InputType,
     Layer,
@@ -55,11 +56,16 @@ class OnnxModel(Model):
     has: ClassVar[frozenset[str]] = frozenset({"weights", "graph", "run"})
 
     def __init__(
-        self, proto: onnx.ModelProto, source: Path | None = None, notes: Sequence[str] = ()
+        self,
+        proto: onnx.ModelProto,
+        source: Path | None = None,
+        notes: Sequence[str] = (),
+        expected: Mapping[str, Expected] | None = None,
     ):
         self.proto = proto
         self.source = source
         self._notes = tuple(notes)
+        self._expected = dict(expected or {})
         self._graph = Graph(proto, TensorReader(source))
         self._sessions: dict[tuple[str, ...], Any] = {}
 
@@ -212,7 +218,14 @@ class OnnxModel(Model):
         return Chains(self._graph).links()
 
     def changed(self, changes: Changes) -> OnnxModel:
-        return OnnxModel(change(self._graph, changes), self.source, self._notes)
+        anew = {*changes.weights, *changes.biases}
+        known = {name: told for name, told in self._expected.items() if name not in anew}
+        proto = change(self._graph, changes)
+        return OnnxModel(proto, self.source, self._notes, {**known, **changes.expected})
+
+    @property
+    def expected(self) -> Mapping[str, Expected]:
+        return self._expected
 
     def stages(self, layers: Collection[str]) -> Sequence[Stage]:
         self._sessions.clear()  # of the whole: they hold memory that the pieces now need

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 import qsdk
 from qsdk.errors import DataError
-from qsdk.interfaces import Changes, Layer, Model, ModelPass, Stage
+from qsdk.interfaces import Changes, Layer, Model, ModelPass, Stage, as_expected, noise
 from qsdk.interfaces.model_pass import Feeds
 
 Doubles = NDArray[np.float64]
 Tensors = dict[str, NDArray[np.float32]]
+Held = tuple[str, list[Tensors]]  # a layer's output, and what is held of each batch
 
 HELD_BYTES = 2**25  # of tensors between two stages, of both models; batches beyond are dropped
 
@@ -42,7 +43,7 @@ class BiasCorrection(ModelPass):
 
     def change(self, model: Model, reference: Model | None, calibration: Iterable[Feeds]) -> Model:
         assert reference is not None  # needed, so it was checked
-        expected = [dict(feeds) for feeds in _first(calibration, self.samples)]
+        expected = [dict(feeds) for feeds in self._feeds(reference, calibration)]
         if not expected:
             raise DataError("bias_correction was given no calibration batch; give one or more")
         theirs = {layer.name for layer in reference.layers}
@@ -69,8 +70,15 @@ class BiasCorrection(ModelPass):
             biases[layer.name] = np.asarray(layer.bias, np.float64) + shift
             for tensors in found:
                 value = tensors[stage.output]
-                tensors[stage.output] = value + _along(shift, value, layer).astype(value.dtype)
+                tensors[stage.output] = value + layer.along(shift, value)
+            self._hold(layer, reference, (stage_before.output, expected), (stage.output, found))
         return model.changed(Changes(biases=biases))
+
+    def _feeds(self, reference: Model, calibration: Iterable[Feeds]) -> Iterable[Feeds]:
+        return _first(calibration, self.samples)
+
+    def _hold(self, layer: Layer, reference: Model, expected: Held, found: Held) -> None:
+        """For those that change what a corrected layer hands on, in place."""
 
 
 def _first(calibration: Iterable[Feeds], samples: int) -> Iterable[Feeds]:
@@ -102,7 +110,7 @@ class _Mean:
     def advanced(self, stage: Stage, tensors: Tensors) -> Tensors:
         """Run a stage on what is held of one batch; what is needed later."""
         made = stage.run(tensors)
-        value = np.moveaxis(made[stage.output], _axis(self._layer), -1)
+        value = np.moveaxis(made[stage.output], self._layer.output_axis, -1)
         channels = len(self._total)
         self._total += value.reshape(-1, channels).sum(axis=0, dtype=np.float64)
         self._count += value.size // max(channels, 1)
@@ -114,16 +122,37 @@ class _Mean:
         return self._total / max(self._count, 1)
 
 
-def _axis(layer: Layer) -> int:
-    """Where the output of a layer has its channels."""
-    return 1 if layer.operation in ("Conv", "ConvTranspose") else -1
+@attrs.frozen(kw_only=True)
+class BiasCorrectionFree(BiasCorrection):
+    """The same on noise, without data: between layers each channel is scaled and shifted until the
+    float model has the mean and deviation that the batch norm behind the layer told.
 
+    Both models get the same scale and shift. Where no batch norm was, noise goes on as it is.
+    samples : of noise, where no calibration batches take its place; 0 for as many as make the
+        statistics good to a few percent
+    """
 
-def _along(shift: Doubles, value: NDArray[np.float32], layer: Layer) -> Doubles:
-    beside = value.ndim - 2 if _axis(layer) == 1 else 0
-    return shift.reshape(-1, *(1,) * beside)
+    name: ClassVar[str] = "bias_correction_free"
+    needs: ClassVar[frozenset[str]] = frozenset({"graph", "run", "reference"})
+
+    samples: int = attrs.field(default=0, validator=attrs.validators.ge(0))
+
+    def _feeds(self, reference: Model, calibration: Iterable[Feeds]) -> Iterable[Feeds]:
+        return list(calibration) or [noise(reference, self.samples or None)]
+
+    def _hold(self, layer: Layer, reference: Model, expected: Held, found: Held) -> None:
+        told = reference.expected.get(layer.name)
+        if told is None:
+            return
+        output, batches = expected
+        outputs = [tensors[output] for tensors in batches]
+        scale, shift = as_expected(told, outputs, layer.output_axis)
+        for output, batches in (expected, found):
+            for tensors in batches:
+                value = tensors[output]
+                tensors[output] = layer.along(scale, value) * value + layer.along(shift, value)
 
 
 @qsdk.hookimpl
 def qsdk_passes() -> list[type[ModelPass]]:
-    return [BiasCorrection]
+    return [BiasCorrection, BiasCorrectionFree]

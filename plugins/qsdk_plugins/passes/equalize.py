@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 import qsdk
 from qsdk.errors import QsdkError
-from qsdk.interfaces import Changes, Layer, Link, Model, ModelPass
+from qsdk.interfaces import Changes, Layer, Link, Model, ModelPass, noise
 from qsdk.interfaces.model_pass import Feeds
 
 Doubles = NDArray[np.float64]
@@ -53,7 +53,10 @@ class Equalize(ModelPass):
             moved = [self._pair(pair, layers, weights, factors) for pair in pairs]
             if max(moved, default=0.0) < STILL:
                 break
-        changed = model.changed(_changes(pairs, layers, weights, factors))
+        changes = _changes(pairs, layers, weights, factors)
+        told = {name: e for name, e in model.expected.items() if name in weights}
+        expected = {name: e.over(factors.get(name, np.ones(1))) for name, e in told.items()}
+        changed = model.changed(attrs.evolve(changes, expected=expected))
         self._compare(model, changed, next(iter(calibration), None))
         return changed
 
@@ -78,7 +81,7 @@ class Equalize(ModelPass):
         return change
 
     def _compare(self, before: Model, after: Model, feeds: Feeds | None) -> None:
-        given = feeds if feeds is not None else _noise(before)
+        given = feeds if feeds is not None else noise(before, rows=1)
         ours, theirs = after.run(given), before.run(given)
         for name, expected in theirs.items():
             off = float(np.abs(ours[name] - expected).max(initial=0))
@@ -117,17 +120,6 @@ def _changes(
                 ends = (step.low, step.high)
                 bounds[step.output] = tuple(None if e is None else e / s for e in ends)
     return Changes(weights=weights, biases=biases, bounds=bounds)
-
-
-def _noise(model: Model) -> Feeds:
-    """Feeds of seeded noise, zeros where an input holds no floats."""
-    rng = np.random.default_rng(0)
-    return {
-        name: rng.standard_normal(zeros.shape).astype(zeros.dtype)
-        if zeros.dtype.kind == "f"
-        else zeros
-        for name, zeros in model.blank().items()
-    }
 
 
 @qsdk.hookimpl
