@@ -144,7 +144,7 @@ def test_rules_give_layers_other_activations(tmp_path):
     result = qsdk.quantize_model(saved(tmp_path), recipe, calibration=BATCHES)
     codes, watches = result.calibration.codes, result.calibration.watches
     assert codes["x"].scheme.bits == 8 and codes["stem_relu6"].scheme.bits == 4
-    assert watches["pooled"].observer == "kl" and watches["x"].observer == "minmax"
+    assert watches["flat"].observer == "kl" and watches["x"].observer == "minmax"
 
 
 def test_arrays_without_a_graph_cannot_be_calibrated():
