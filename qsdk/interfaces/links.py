@@ -48,6 +48,11 @@ class Step:
     shift: NDArray[Any] | None = None
     expected: Expected | None = None
 
+    @property
+    def ends(self) -> Bounds:
+        """What values are clipped to, the 0 of a Relu as well."""
+        return np.zeros(()) if self.operation == "Relu" else self.low, self.high
+
 
 @attrs.frozen(kw_only=True, eq=False)
 class Link:

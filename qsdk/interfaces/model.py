@@ -105,6 +105,11 @@ class Layer:
         """Where the layer's output has its channels."""
         return 1 if self.operation in ("Conv", "ConvTranspose") else -1
 
+    def by_input(self, weight: NDArray[np.float64]) -> NDArray[np.float64]:
+        """A weight of this layer as (groups, outputs of a group, its inputs, kernel)."""
+        groups = self.attributes.get("group", 1)
+        return weight.reshape(groups, weight.shape[0] // groups, weight.shape[1], -1)
+
     def along(self, values: NDArray[Any], output: NDArray[Any]) -> NDArray[Any]:
         """One value per output channel, (channels,), shaped and typed to meet the output."""
         behind = output.ndim - 2 if self.output_axis == 1 else 0

@@ -66,7 +66,8 @@ class Equalize(ModelPass):
     ) -> float:  # fmt: skip
         """Equalize one pair in place; the mean change of its weights."""
         assert link.second is not None
-        first, second = weights[link.first], by_input(weights[link.second], layers[link.second])
+        first = weights[link.first]
+        second = layers[link.second].by_input(weights[link.second])
         before = np.abs(first.reshape(len(first), -1)).max(axis=1)
         behind = np.abs(second).max(axis=(1, 3)).reshape(-1)
         live = (before > 0) & (behind > 0)
@@ -91,12 +92,6 @@ class Equalize(ModelPass):
                     f"equalize changed output {name!r} by {off:.3g} of {largest:.3g}; leave the "
                     "pass out, and please report the model"
                 )
-
-
-def by_input(weight: Doubles, layer: Layer) -> Doubles:
-    """(groups, outputs, inputs of a group, kernel): channel i is input i of its group."""
-    groups = layer.attributes.get("group", 1)
-    return weight.reshape(groups, weight.shape[0] // groups, weight.shape[1], -1)
 
 
 def _scalable(link: Link, layers: dict[str, Layer]) -> bool:
