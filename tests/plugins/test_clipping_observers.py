@@ -16,7 +16,7 @@ INT8 = Scheme(bits=8, symmetric=True, granularity="per_tensor")
 UINT8 = Scheme(bits=8, signed=False, granularity="per_tensor")
 INT4 = Scheme(bits=4, granularity="per_tensor")
 SCHEMES = (INT8, UINT8, INT4)
-CLIPPING = ("kl", "mse", "cosine", "aciq")
+CLIPPING = ("kl", "mse", "lp", "cosine", "aciq")
 rng = np.random.default_rng(0)
 MANY = rng.standard_normal(1_000_000).astype(np.float32)
 NORMAL = MANY[:50_000]
@@ -80,6 +80,18 @@ def test_a_symmetric_search_finds_the_best_of_all_edges(name, scheme):
     edges = [*np.arange(1, 64) * width, float(np.abs(data).max())]
     least = min(loss(edge) for edge in edges if edge <= np.abs(data).max())
     assert loss(max(-low, high)) <= least + 1e-4 * abs(least)
+
+
+@on_all_data
+@on_each_scheme
+def test_lp_of_2_is_mse_up_to_the_width_of_a_bin(data, scheme):
+    ours = error(data, *seen("lp", data, p=2).range_for(scheme), scheme)
+    assert ours <= error(data, *seen("mse", data).range_for(scheme), scheme) * 1.01
+
+
+def test_a_larger_p_cuts_less_off():
+    reach = [float(seen("lp", NORMAL, p=p).range_for(INT4)[1]) for p in (0.5, 1, 2, 2.4, 4, 8)]
+    assert reach == sorted(reach) and reach[0] < 0.8 * reach[-1]
 
 
 def test_gaussian_data_of_8_bits_is_cut_near_3_9_sigma():

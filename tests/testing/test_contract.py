@@ -16,6 +16,7 @@ IN_FEW_STEPS: dict[str, dict[str, Any]] = {
     "easyquant": {"candidates": 3},
     "hqq": {"rounds": 5},
     "kl": {"bins": 256},
+    "lp": {"bins": 64},
     "mse": {"bins": 256},
 }
 BUILT_IN = [

@@ -86,6 +86,17 @@ class Values:
         power = np.square(top) * self.count - 2 * steps[:, 0] * (borders * number).sum(axis=1)
         return Approximation(dot, power, self.total)
 
+    def error(self, low: Doubles, high: Doubles, scheme: qsdk.Scheme, power: float) -> Doubles:
+        """Sum of |x - y|**power, the values of a bin at its centre."""
+        bins = np.flatnonzero(self.counts)
+        x = (bins - self.bins + 0.5) * self.width
+        scale, zero_point = qsdk.scale_and_zero_point(low, high, scheme)
+        found = np.empty(len(scale))
+        for i, (step, zero) in enumerate(zip(scale.tolist(), zero_point.tolist(), strict=True)):
+            codes = np.clip(np.rint(x / step), scheme.qmin - zero, scheme.qmax - zero)
+            found[i] = np.abs(x - codes * step) ** power @ self.counts[bins]
+        return found
+
     def _below(self, edges: Doubles) -> tuple[Doubles, Doubles]:
         """How many values lie below each edge, and their sum; edges in bins from the lowest."""
         inside = np.clip(edges, 0, len(self.counts))
