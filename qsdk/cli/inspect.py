@@ -15,7 +15,6 @@ from qsdk.cli.verb import verb
 from qsdk.errors import some
 
 if TYPE_CHECKING:
-    from qsdk.cli.progress import Advance
     from qsdk.interfaces import Layer, Model
     from qsdk.overflow import Sums
 
@@ -29,8 +28,7 @@ def command(output: Output, file: Path) -> None:
     model = load(file)
     layers = list(model.layers)
     size = file_size(model)
-    with output.progress("proving") as progress:
-        sums = _proofs(model, layers, progress)
+    sums = _proofs(model, layers, output)
     output.document(
         {
             "file": file.name,
@@ -44,11 +42,12 @@ def command(output: Output, file: Path) -> None:
             "notes": list(model.notes),
         }
     )
+    proven = {32: ">int32 sums", 16: ">int16 pairs"} if any(sums.values()) else {}
     output.table(
-        ["layer", "operation", "shape", "stored", ">bytes", ">int32 sums", ">int16 pairs"],
+        ["layer", "operation", "shape", "stored", ">bytes", *proven.values()],
         [
             (x.name, x.operation or "-", shape_text(x.shape), _stored(x), str(x.nbytes),
-             *(_fullest(sums[x.name], bits) for bits in (32, 16)))
+             *(_fullest(sums[x.name], bits) for bits in proven))
             for x in layers
         ],
     )  # fmt: skip
@@ -64,14 +63,18 @@ def _stored(layer: Layer) -> str:
     return layer.stored if form == "float32" else f"{layer.stored}, input {form}"
 
 
-def _proofs(model: Model, layers: list[Layer], progress: Advance) -> dict[str, Sums]:
-    """What sums of each layer reach, by its name."""
+def _proofs(model: Model, layers: list[Layer], output: Output) -> dict[str, Sums]:
+    """What sums of each layer reach, by its name; nothing for floats."""
     from qsdk.overflow import overflow_proof
 
-    codes, found = model.codes, {}
-    for done, layer in enumerate(layers):
-        progress(done, len(layers), layer.name)
-        found[layer.name] = overflow_proof(layer, codes.get(layer.input_name))
+    found: dict[str, Sums] = {layer.name: {} for layer in layers}
+    coded = [layer for layer in layers if not layer.is_float]
+    if coded:
+        codes = model.codes
+        with output.progress("proving") as progress:
+            for done, layer in enumerate(coded):
+                progress(done, len(coded), layer.name)
+                found[layer.name] = overflow_proof(layer, codes.get(layer.input_name))
     return found
 
 
