@@ -20,8 +20,11 @@ from qsdk_plugins.onnx.noted import read_metadata
 from qsdk_plugins.onnx.operands import Operands
 
 KINDS = onnx.TensorProto.DataType
-WIDTHS = {
-    KINDS.Value(f"{sign}INT{bits}"): (bits, not sign) for sign in ("", "U") for bits in (2, 4, 8)
+WIDTHS = {  # 2 bits came with onnx 1.20
+    KINDS.Value(name): (bits, sign == "")
+    for sign in ("", "U")
+    for bits in (2, 4, 8)
+    if (name := f"{sign}INT{bits}") in KINDS.keys()  # noqa: SIM118 - it is no dict
 }
 
 
