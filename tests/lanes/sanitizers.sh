@@ -51,7 +51,7 @@ canary "a shift by 40 bits" "shift exponent 40 is too large" \
     'lib.qsdk_pack_portable(at("uint8_t[]", codes), 8, 40, 0, at("uint8_t[]", packed))'
 
 cd "$ROOT"
-"${sanitized[@]}" "$PYTHON" -m pytest -q -n "$(nproc)" -p no:cacheprovider "${TESTS[@]}" 2>&1 |
+"${sanitized[@]}" "$PYTHON" -m pytest -q -p no:cacheprovider "${TESTS[@]}" 2>&1 |
     tee "$WORK/tests.log" | tail -n 30
 loaded=$("${sanitized[@]}" "$PYTHON" -c 'import qsdk._native as n; print(n.__file__)')
 [[ $loaded == "$WORK"/site/* ]] || fail "the tests saw $loaded, not the build with sanitizers"
