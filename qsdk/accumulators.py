@@ -13,9 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 INT16 = np.iinfo(np.int16)
-INT32 = np.iinfo(np.int32)
-
-
 CHUNK = 2**20  # values at a time, so that large weights are never held as wide integers
 
 

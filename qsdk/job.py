@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
@@ -108,9 +109,10 @@ class Job:
         """What is run for observers, and on what: without data noise through held layers."""
         if self._calibrating.has_data:
             return self.model, self._sample
-        feeds = self._noise()
+        feeds = self._noise
         return held_to_norms(self.model, feeds), [feeds]
 
+    @functools.cached_property
     def _noise(self) -> Feeds:
         """Noise over the ranges that inputs are known to have."""
         ranges = {}
@@ -146,7 +148,7 @@ class Job:
         """The data as passes take it; of data that goes by once, the rows that were kept."""
         data, is_once = self._calibrating.data, self._calibrating.is_once
         if data is None and self.plan.watches and not is_first:
-            yield self._noise()
+            yield self._noise
         if data is None or (is_once and is_first):
             return
         types = model.input_types.values()
@@ -158,7 +160,7 @@ class Job:
     def facts(self, quantized: Model, notes: Sequence[str]) -> dict[str, Any]:
         """What the report says beside the layers."""
         if not self._calibrating.has_data:
-            unseen = notes_on_noise(self.model, self._noise()) if self.calibration else []
+            unseen = notes_on_noise(self.model, self._noise) if self.calibration else []
             return {"notes": (*notes, *unseen)}
         outputs = check_outputs(self._before, quantized, self._sample.first())
         found = self.calibration

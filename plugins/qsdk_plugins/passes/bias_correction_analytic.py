@@ -78,7 +78,7 @@ def clipped_mean(expected: Expected, low: Any, high: Any) -> Doubles:
     mean, deviation = expected.mean, expected.deviation
     bottom = -np.inf if low is None else np.asarray(low, np.float64)
     top = np.inf if high is None else np.asarray(high, np.float64)
-    still = np.where(deviation > 0, 1, 0) == 0
+    still = deviation == 0
     spread = np.where(still, 1, deviation)
     l, h = (np.broadcast_to((end - mean) / spread, mean.shape) for end in (bottom, top))  # noqa: E741
     inside = spread * (_density(l) - _density(h)) + mean * (_below(h) - _below(l))
