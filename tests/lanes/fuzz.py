@@ -23,6 +23,7 @@ import tempfile
 import time
 import traceback
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 MOST_FAILURES = 10
@@ -238,11 +239,13 @@ def main() -> int:
         return 0
     if unknown := set(options.parsers) - set(names):
         parser.error(f"no parser {unknown}")
+    chosen = options.parsers or names
     shm = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=shm if os.access(shm, os.W_OK) else None) as folder:
         control(options, Path(folder))
-        failed = sum(fuzz(options, name, Path(folder)) for name in options.parsers or names)
-    return 1 if failed else 0
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # of threads that wait for their worker
+            failures = pool.map(lambda name: fuzz(options, name, Path(folder)), chosen)
+            return 1 if sum(failures) else 0
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import numpy as np
 
 import qsdk
 from qsdk.cli.data import load_arrays
-from qsdk.pipeline import make_plan
+from qsdk.plan import make_plan
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
