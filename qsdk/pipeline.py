@@ -23,7 +23,7 @@ from qsdk.errors import (
     FileRefusedError,
     NothingQuantizedError,
 )
-from qsdk.interfaces import Adapter, Model, Quantizer
+from qsdk.interfaces import Adapter, Model, Quantizer, Tuner
 from qsdk.job import Calibrating, Job, Progress
 from qsdk.plan import Plan, Task
 from qsdk.recipe import Recipe
@@ -133,6 +133,22 @@ class Run:
             "quantizer": self._quantizers.index(made_by),
             "source_sha256": _sha256(weight),
         }
+
+    def renew(self, quantized: Model) -> None:
+        """Rows of weights that passes moved, as these are now."""
+        tuners = [pass_.name for pass_ in self.plan.last if isinstance(pass_, Tuner)]
+        if not tuners:
+            return
+        before = {task.layer.name: task.layer for task in self.plan.work}
+        after = {layer.name: layer for layer in quantized.layers}
+        for i, row in enumerate(self.rows):
+            weight, decoded = before[row.name].weight, after[row.name].weight
+            self.rows[i] = attrs.evolve(
+                row,
+                method=", ".join([row.method, *tuners]),
+                sqnr_db=metrics.sqnr_db(weight, decoded),
+                max_error=metrics.max_error(weight, decoded),
+            )
 
     def metadata(self) -> dict[str, Any]:
         """What the written file says of its making: the same for the same input and options."""
@@ -263,7 +279,9 @@ def _quantized(job: Job, run: Run) -> Model:
     """The model in memory, with what passes do to it after quantization."""
     encodings = dict(run.encodings())
     quantized = job.model.with_encodings(encodings, run.metadata(), **job.coding)
-    return job.finished(quantized)
+    quantized = job.finished(quantized)
+    run.renew(quantized)
+    return quantized
 
 
 def quantize_file(

@@ -31,6 +31,7 @@ from qsdk.interfaces import (
     ModelPass,
     Quantizer,
     Site,
+    Tuner,
 )
 from qsdk.operations import as_activations
 from qsdk.recipe import Recipe, positions
@@ -228,6 +229,11 @@ def chosen_passes(model: Model, recipe: Recipe) -> tuple[list[ModelPass], list[s
             problems.append(
                 f"the pass {later.name} comes before quantization and {earlier.name} after it; "
                 f"name {later.name} first"
+            )
+        elif earlier.is_last and isinstance(later, Tuner) and not isinstance(earlier, Tuner):
+            problems.append(
+                f"the pass {later.name} makes the quantized model anew from its codes, so what "
+                f"{earlier.name} did to it would be lost; name {later.name} before it"
             )
     return passes, problems
 

@@ -20,6 +20,7 @@ from qsdk.interfaces.program import Piece, Program
 from qsdk.interfaces.quantizer import CONTRACT, Capabilities, Quantizer
 from qsdk.interfaces.sign_codes import sign_codes_dtype
 from qsdk.interfaces.site import FixedCodes, Site
+from qsdk.interfaces.tuner import Coding, Tuner
 
 __all__ = [
     "CONTRACT",
@@ -29,6 +30,7 @@ __all__ = [
     "AffineQuantizer",
     "Capabilities",
     "Changes",
+    "Coding",
     "Conv",
     "Ends",
     "Expected",
@@ -53,6 +55,7 @@ __all__ = [
     "Site",
     "Stage",
     "Step",
+    "Tuner",
     "as_expected",
     "code_rows",
     "finite_float32",
