@@ -9,7 +9,7 @@ from qsdk.interfaces.ends import Ends
 from qsdk.interfaces.finite import finite_float32
 from qsdk.interfaces.input_codes import InputCodes, code_rows, input_group_size
 from qsdk.interfaces.kernel import Kernel, Prepared
-from qsdk.interfaces.links import Changes, Expected, Link, Stage, Step
+from qsdk.interfaces.links import Block, Changes, Expected, Link, Stage, Step
 from qsdk.interfaces.model import InputType, Layer, Model
 from qsdk.interfaces.model_pass import ModelPass
 from qsdk.interfaces.native_call import NativeCall
@@ -28,6 +28,7 @@ __all__ = [
     "Activations",
     "Adapter",
     "AffineQuantizer",
+    "Block",
     "Capabilities",
     "Changes",
     "Coding",

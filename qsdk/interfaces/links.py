@@ -1,9 +1,9 @@
-"""What lies between the layers of a model, how it can be changed, and running it piece by piece."""
+"""What lies between the layers of a model, how it can be changed, and running it in pieces."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 import numpy as np
@@ -101,3 +101,31 @@ class Stage:
     output: str
     keep: frozenset[str]
     run: Callable[[Arrays], dict[str, NDArray[Any]]] = attrs.field(repr=False)
+
+
+class Slopes(Protocol):
+    """``(value, weights, factor, offset) -> (output, slopes)``: see :class:`Block`."""
+
+    def __call__(
+        self, value: NDArray[Any], weights: Arrays, factor: NDArray[Any], offset: NDArray[Any]
+    ) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]: ...
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Block:
+    """A piece of a model between two tensors, each of which is all that goes on there.
+
+    layers : names of those in it; input, output : names of the tensors
+    obstacle : why there are no slopes; "" where there are
+    run : ``(value of input, weights) -> value of output``; weights, by layer and each of the
+        layer's shape, take the place of the model's own
+    slopes : the output with these weights and, by layer, the slope of a number by its weight,
+        where that number's slope by the output is ``factor * output + offset``
+    """
+
+    layers: tuple[str, ...]
+    input: str
+    output: str
+    obstacle: str = ""
+    run: Callable[[NDArray[Any], Arrays], NDArray[Any]] = attrs.field(repr=False)
+    slopes: Slopes = attrs.field(repr=False)

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from qsdk.encodings import Encoding
 from qsdk.errors import DataError, RecipeError, some
 from qsdk.interfaces.folding import folding
-from qsdk.interfaces.links import Changes, Expected, Link, Stage
+from qsdk.interfaces.links import Block, Changes, Expected, Link, Stage
 from qsdk.interfaces.operation import Activations, InputForm
 from qsdk.interfaces.program import Piece, Program
 from qsdk.interfaces.site import FixedCodes, Site
@@ -331,6 +331,10 @@ class Model(abc.ABC):
 
     def stages(self, layers: Collection[str]) -> Sequence[Stage]:
         """The model cut behind each of these layers, for who looks at their outputs in turn."""
+        raise TypeError(f"a {self.format} model cannot run: it holds weights and no graph")
+
+    def blocks(self) -> Sequence[Block]:
+        """The model cut where one tensor is all that goes on, as far as that goes; floats alone."""
         raise TypeError(f"a {self.format} model cannot run: it holds weights and no graph")
 
     def save(self, path: str | Path) -> None:

@@ -15,11 +15,7 @@ from numpy.typing import NDArray
 
 import qsdk
 from qsdk_plugins.layerwise.problem import Doubles, LayerwiseQuantizer, Problem
-
-ZETA, GAMMA = 1.1, -0.1  # how far the sigmoid is stretched, so that it reaches 0 and 1
-BETA = (20.0, 2.0)  # the exponent of the regulariser, at its start and at the end
-WARM_UP = 0.2  # of the steps, without the regulariser
-MOMENTS, TINY = (0.9, 0.999), 1e-8  # of Adam
+from qsdk_plugins.layerwise.soft_rounding import SoftRounding
 
 
 @attrs.frozen(kw_only=True)
@@ -47,46 +43,24 @@ class AdaRound(LayerwiseQuantizer):
         x = problem.weight / problem.spread(problem.scale) + zero_point
         low = np.clip(np.floor(x), self.scheme.qmin, self.scheme.qmax)
         free = (x > low) & (low < self.scheme.qmax)
-        learned = low + (self._learn(problem, low, x - low, free) & free)
+        learned = low + self._learn(problem, x - low, free)
         rounded = problem.nearest()
         worse = problem.loss(learned) >= problem.loss(rounded)
         return np.where(worse[:, :, None], rounded, learned)
 
-    def _learn(
-        self, problem: Problem, low: Doubles, part: Doubles, free: NDArray[np.bool_]
-    ) -> NDArray[np.bool_]:
+    def _learn(self, problem: Problem, part: Doubles, free: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Which weights to round up."""
         scale = problem.spread(problem.scale)
         scale = scale / scale.max(axis=2, keepdims=True)
         power = np.einsum("gkk->g", problem.hessian)[:, None, None] / problem.hessian.shape[1]
         hessian = problem.hessian / np.where(power > 0, power, 1)
-        start = np.clip(part, 0, 1)
-        v = -np.log((ZETA - GAMMA) / (start - GAMMA) - 1)
-        mean, square = np.zeros_like(v), np.zeros_like(v)
+        rounding = SoftRounding(part, free, self.rate, self.regularization)
         for step in range(1, self.steps + 1):
-            sigmoid = 1 / (1 + np.exp(-v))
-            stretched = sigmoid * (ZETA - GAMMA) + GAMMA
-            h = np.clip(stretched, 0, 1)
-            inside = free & (stretched > 0) & (stretched < 1)
-            if not inside.any():  # all have arrived at 0 or 1
+            if rounding.has_arrived:
                 break
-            error = np.where(free, h, 0) - part
-            gradient = 2 * scale * ((scale * error) @ hessian)
-            gradient += self._pull(h, step / self.steps)
-            gradient *= np.where(inside, sigmoid * (1 - sigmoid) * (ZETA - GAMMA), 0)
-            mean += (1 - MOMENTS[0]) * (gradient - mean)
-            square += (1 - MOMENTS[1]) * (gradient * gradient - square)
-            unbiased = np.sqrt(square / (1 - MOMENTS[1] ** step))
-            v -= self.rate / (1 - MOMENTS[0] ** step) * mean / (unbiased + TINY)
-        return v >= 0
-
-    def _pull(self, h: Doubles, progress: float) -> Doubles:
-        """The slope of the regulariser, which draws each h to the nearer of 0 and 1."""
-        if progress <= WARM_UP:
-            return np.zeros_like(h)
-        beta = BETA[0] + (BETA[1] - BETA[0]) * (progress - WARM_UP) / (1 - WARM_UP)
-        side = 2 * h - 1
-        return -self.regularization * 2 * beta * np.sign(side) * np.abs(side) ** (beta - 1)
+            error = rounding.h - part
+            rounding.step(2 * scale * ((scale * error) @ hessian), step / self.steps)
+        return rounding.is_up
 
 
 @qsdk.hookimpl

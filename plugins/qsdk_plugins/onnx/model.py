@@ -18,6 +18,7 @@ from qsdk.encodings import Encoding
 from qsdk.errors import DataError
 from qsdk.interfaces import (
     Activations,
+    Block,
     Changes,
     Expected,
     FixedCodes,
@@ -28,6 +29,7 @@ from qsdk.interfaces import (
     Site,
     Stage,
 )
+from qsdk_plugins.onnx.blocks import blocks
 from qsdk_plugins.onnx.chains import Chains
 from qsdk_plugins.onnx.changing import change
 from qsdk_plugins.onnx.fused import fused_notes
@@ -230,6 +232,9 @@ class OnnxModel(Model):
     def stages(self, layers: Collection[str]) -> Sequence[Stage]:
         self._sessions.clear()  # of the whole: they hold memory that the pieces now need
         return stages(self._graph, layers, self.inputs)
+
+    def blocks(self) -> Sequence[Block]:
+        return blocks(self._graph, self.inputs)
 
     def blank(self, batch: int = 1) -> dict[str, NDArray[Any]]:
         return {

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from qsdk.errors import DataError
 from qsdk.interfaces import Stage
 from qsdk_plugins.onnx.graph import Graph
+from qsdk_plugins.onnx.piece import piece
 from qsdk_plugins.onnx.runtime import one_line, open_session
-from qsdk_plugins.onnx.skeleton import copy_model, is_external, set_inside
 from qsdk_plugins.onnx.writing import names_read
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -70,8 +68,8 @@ def _lazy(
     def run(held: Arrays) -> dict[str, NDArray[Any]]:
         feeds = {name: held[name] for name in inputs}
         if not sessions:
-            piece = _piece(graph, nodes, feeds, outputs)
-            sessions.append(open_session(piece, alone=False, is_piece=True))
+            proto = piece(graph, nodes, feeds, outputs).SerializeToString()
+            sessions.append(open_session(proto, alone=False, is_piece=True))
         try:
             values = sessions[0].run(outputs, feeds)
         except Exception as error:  # onnxruntime has a type of its own for each fault
@@ -79,28 +77,3 @@ def _lazy(
         return dict(zip(outputs, values, strict=True))
 
     return run
-
-
-def _piece(graph: Graph, nodes: list[int], feeds: Arrays, outputs: list[str]) -> bytes:
-    every = graph.proto.graph.node
-    fixed = [i for i, node in enumerate(every) if graph.constants.fixed.issuperset(node.output)]
-    chosen = [every[i] for i in sorted({*nodes, *fixed})]
-    used = {name for node in chosen for name in names_read(node)} | set(outputs)
-    makes = {name for node in chosen for name in node.output} & (used | set(outputs))
-    proto = onnx.ModelProto()
-    copy_model(
-        graph.proto,
-        proto,
-        lambda field, name: (
-            (field == "node" and name in makes and name not in feeds)
-            or (field == "initializer" and name in used)
-        ),
-    )
-    for tensor in proto.graph.initializer:
-        if is_external(tensor):
-            set_inside(tensor, graph.constants.reader.external_bytes(tensor))
-    for name, array in feeds.items():
-        kind = onnx.helper.np_dtype_to_tensor_dtype(np.asarray(array).dtype)
-        proto.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, None))
-    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
-    return bytes(proto.SerializeToString())
