@@ -12,10 +12,10 @@ import qsdk
 BATCHES = [images(8, seed) for seed in range(2)]
 
 
-def calibrated(folder, bits=8, **activation_options):
+def calibrated(folder, weight_bits=8, **activation_options):
     recipe = qsdk.Recipe(
         method="rtn",
-        options={"bits": bits},
+        options={"bits": weight_bits},
         activations="minmax",
         activation_options=activation_options,
     )
@@ -37,13 +37,13 @@ def test_weights_come_back_as_the_encodings_that_were_written(tmp_path, bits, sy
 
 
 def test_a_width_without_a_type_is_taken_from_the_notes(tmp_path):
-    model = calibrated(tmp_path, bits=7).model
+    model = calibrated(tmp_path, weight_bits=7).model
     assert {layer.encoding.scheme.bits for layer in model.layers} == {7}
     assert all(layer.stored == "int8 per_channel" for layer in model.layers)
 
 
 def test_notes_that_the_codes_contradict_are_not_believed(tmp_path):
-    model = calibrated(tmp_path, bits=7).model
+    model = calibrated(tmp_path, weight_bits=7).model
     noted = dict(model.metadata)
     noted["quantizers"][0]["options"]["scheme"]["bits"] = 3
     lying = model.with_encodings({}, noted)
@@ -70,7 +70,9 @@ def test_groups_of_a_matmul_come_back(tmp_path, group_size):
     assert np.array_equal(layer.encoding.dequantize(), layer.weight)
 
 
-@pytest.mark.parametrize("options", [{"signed": False}, {"signed": True}, {"bits": 6}, {"bits": 4}])
+@pytest.mark.parametrize(
+    "options", [{"signed": False}, {"signed": True}, {"bits": 6}, {"bits": 4}, {"bits": 3}]
+)
 def test_codes_of_tensors_are_those_of_calibration(tmp_path, options):
     result = calibrated(tmp_path, **options)
     found = result.model.codes

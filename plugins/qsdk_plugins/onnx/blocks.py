@@ -173,7 +173,8 @@ class _Session:
 
     def __call__(self, feeds: Arrays) -> list[Any]:
         try:
-            return list(self._session.run(self._outputs, dict(feeds)))
+            given = {name: np.asarray(array) for name, array in feeds.items()}
+            return list(self._session.run(self._outputs, given))
         except Exception as error:  # onnxruntime has a type of its own for each fault
             raise DataError(f"the model cannot run on this: {one_line(error)}") from None
 

@@ -78,6 +78,27 @@ def _transposed(slopes: Slopes, node: onnx.NodeProto, slope: str) -> Given:
     yield 0, slopes.emit("Transpose", slope, perm=np.argsort(order).tolist())
 
 
+def _joined(slopes: Slopes, node: onnx.NodeProto, slope: str) -> Given:
+    """Concat: to each its own part."""
+    axis = attributes(node)["axis"]
+    lengths = [slopes.shapes[name][axis] for name in node.input]
+    for i in _moving(slopes, node):
+        start = sum(lengths[:i])
+        ends = (slopes.constant([end]) for end in (start, start + lengths[i], axis))
+        yield i, slopes.emit("Slice", slope, *ends)
+
+
+def _normed(slopes: Slopes, node: onnx.NodeProto, slope: str) -> Given:
+    """BatchNormalization of channels by constants."""
+    _, scale, _, _, variance = node.input
+    epsilon = slopes.constant(attributes(node).get("epsilon", 1e-5), np.float32)
+    deviation = slopes.emit("Sqrt", slopes.emit("Add", variance, epsilon))
+    places = [1] * (len(slopes.shapes[node.input[0]]) - 2)
+    factor = slopes.emit("Div", scale, deviation)
+    along = slopes.emit("Reshape", factor, slopes.constant([-1, *places]))
+    yield 0, slopes.emit("Mul", slope, along)
+
+
 def _summed(slopes: Slopes, node: onnx.NodeProto, slope: str) -> Given:
     for i in _moving(slopes, node):
         _check_shape(slopes, node, i)
@@ -218,6 +239,8 @@ RULES: dict[str, Callable[[Slopes, onnx.NodeProto, str], Given]] = {
     **dict.fromkeys(("Add", "Sub"), _summed),
     **dict.fromkeys(("Mul", "Div"), _scaled),
     **dict.fromkeys(("GlobalAveragePool", "ReduceMean"), _mean),
+    "BatchNormalization": _normed,
+    "Concat": _joined,
     "Transpose": _transposed,
     "Sigmoid": _sigmoid,
     "LeakyRelu": _leaky,

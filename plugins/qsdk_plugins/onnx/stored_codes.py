@@ -126,9 +126,10 @@ def fixed_codes(constants: Constants) -> dict[str, FixedCodes]:
             continue
         quantize = constants.producers.get(node.input[0])
         source = quantize.input[0] if quantize is not None else ""
-        found[node.output[0]] = _clipped(constants, source, codes)
+        source, codes = _clipped(constants, source, codes)
+        found[node.output[0]] = codes
         if source in inputs:
-            found[source] = found[node.output[0]]
+            found[source] = codes
     return found
 
 
@@ -148,15 +149,15 @@ def _codes(constants: Constants, node: onnx.NodeProto) -> FixedCodes | None:
         return None
 
 
-def _clipped(constants: Constants, source: str, codes: FixedCodes) -> FixedCodes:
-    """The codes of fewer bits that a Clip before QuantizeLinear leaves, if it does."""
+def _clipped(constants: Constants, source: str, codes: FixedCodes) -> tuple[str, FixedCodes]:
+    """What is coded, and the codes: of fewer bits where a Clip stands before QuantizeLinear."""
     clip = constants.producers.get(source)
     ends = _initializers(constants, clip.input[1:3]) if clip is not None else None
     if clip is None or clip.op_type != "Clip" or ends is None or len(ends) < 2:
-        return codes
+        return source, codes
     low, high = (np.rint(constants.reader.read(end).item() / codes.scale) for end in ends)
     for bits in range(1, codes.scheme.bits):
         scheme = codes.scheme.replace(bits=bits)
         if (low, high) == (scheme.qmin - codes.zero_point, scheme.qmax - codes.zero_point):
-            return attrs.evolve(codes, scheme=scheme)
-    return codes
+            return clip.input[0], attrs.evolve(codes, scheme=scheme)
+    return source, codes
