@@ -8,6 +8,7 @@ import pytest
 from small_net import images, saved
 
 import qsdk
+from qsdk.interfaces import Coding
 
 BATCHES = [images(8, seed) for seed in range(2)]
 
@@ -79,6 +80,25 @@ def test_codes_of_tensors_are_those_of_calibration(tmp_path, options):
     for name, codes in result.calibration.codes.items():
         assert found[name] == codes, name
     assert found["x"] == found["x_decoded"]
+
+
+@pytest.mark.parametrize("bits", [4, 7])
+def test_codes_of_fewer_bits_are_found_again_also_of_the_input(tmp_path, bits):
+    recipe = qsdk.Recipe(activations="minmax", activation_options={"bits": bits})
+    result = qsdk.quantize_model(saved(tmp_path), recipe, calibration=BATCHES)
+    found = result.model.codes
+    assert {name: found[name] for name in result.calibration.codes} == result.calibration.codes
+    assert found["x"].scheme.bits == bits
+
+
+def test_a_model_made_anew_from_what_it_holds_is_the_same(tmp_path):
+    result = calibrated(tmp_path)
+    before = result.model
+    source = qsdk.load(saved(tmp_path)).folded()
+    again = Coding.of(before).applied(source, before.metadata)
+    assert list(again.proto.graph.node) == list(before.proto.graph.node)
+    constants = ({c.name: c for c in m.proto.graph.initializer} for m in (again, before))
+    assert next(constants) == next(constants)
 
 
 def test_floats_have_no_codes(tmp_path):

@@ -97,6 +97,10 @@ class CodeWriter:
         codes: Mapping[str, FixedCodes],
         fresh: Callable[[str], str],
     ):
+        # Those read from a coded model name what it makes of its inputs, too: not in this graph.
+        known = {info.name for info in proto.graph.input}
+        known.update(name for node in proto.graph.node for name in node.output)
+        codes = {name: found for name, found in codes.items() if name in known}
         self.proto, self.codes, self._fresh = proto, codes, fresh
         self.constants: list[onnx.TensorProto] = []
         self._graph = graph
