@@ -23,9 +23,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsdk.affine import dequantize, quantize
-from qsdk.calibration import columns_refusal, input_columns, input_pieces
 from qsdk.encodings import Affine
-from qsdk.interfaces import FixedCodes, Layer, Model
+from qsdk.interfaces import (
+    FixedCodes,
+    Layer,
+    Model,
+    columns_refusal,
+    input_columns,
+    input_pieces,
+)
 from qsdk.saturation import Saturation
 from qsdk.scheme import Scheme, Slices
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from qsdk.calibration import Watch, moments
+from qsdk.calibration import Watch
 from qsdk.errors import (
     ConflictError,
     NothingQuantizedError,
@@ -32,6 +32,7 @@ from qsdk.interfaces import (
     Quantizer,
     Site,
     Tuner,
+    columns_refusal,
 )
 from qsdk.operations import as_activations
 from qsdk.recipe import Recipe, positions
@@ -317,7 +318,7 @@ def _task(
         raise RecipeError(
             f"{method} needs {', '.join(sorted(lacking))}, which {model.format} lacks"
         )
-    if needs & FROM_DATA and (reason := moments.refusal(layer)):
+    if needs & FROM_DATA and (reason := columns_refusal(layer)):
         raise RecipeError(f"{method} needs the layer's inputs, and {reason}")
     return Task(layer, quantizer, entry.origin, activations)
 

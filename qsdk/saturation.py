@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsdk.accumulators import INT16, pair_losses, worst_pairs
-from qsdk.calibration import input_columns
 from qsdk.encodings import Affine
-from qsdk.interfaces import FixedCodes, Layer
+from qsdk.interfaces import FixedCodes, Layer, input_columns
 
 
 class Saturation:

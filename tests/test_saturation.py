@@ -9,8 +9,7 @@ from onnx import helper, numpy_helper
 
 import qsdk
 from qsdk import cpu
-from qsdk.calibration import input_columns
-from qsdk.interfaces import FixedCodes
+from qsdk.interfaces import FixedCodes, input_columns
 from qsdk.saturation import Saturation
 
 ZERO, STEP = 7, np.float32(2.0**13)  # of the input; of the result, so coarse that it never clips

@@ -2,8 +2,7 @@
 
 from qsdk.calibration.coverage import Coverage
 from qsdk.calibration.feeds import Data, as_batches, batches
-from qsdk.calibration.moments import InputMoments, Moments, input_columns, input_pieces
-from qsdk.calibration.moments import refusal as columns_refusal
+from qsdk.calibration.moments import InputMoments, Moments
 from qsdk.calibration.running import calibrate
 from qsdk.calibration.statistics import Calibration
 from qsdk.calibration.unseen import held_to_norms, notes_on_noise
@@ -19,9 +18,6 @@ __all__ = [
     "as_batches",
     "batches",
     "calibrate",
-    "columns_refusal",
     "held_to_norms",
-    "input_columns",
-    "input_pieces",
     "notes_on_noise",
 ]

@@ -4,6 +4,7 @@ from qsdk.cpu import most_threads
 from qsdk.interfaces.accumulator import Accumulator
 from qsdk.interfaces.adapter import Adapter
 from qsdk.interfaces.affine_quantizer import AffineQuantizer
+from qsdk.interfaces.columns import columns_refusal, input_columns, input_pieces
 from qsdk.interfaces.declaration import misdeclared
 from qsdk.interfaces.ends import Ends
 from qsdk.interfaces.finite import finite_float32
@@ -59,8 +60,11 @@ __all__ = [
     "Tuner",
     "as_expected",
     "code_rows",
+    "columns_refusal",
     "finite_float32",
+    "input_columns",
     "input_group_size",
+    "input_pieces",
     "misdeclared",
     "most_threads",
     "noise",

@@ -10,9 +10,9 @@ import pytest
 from small_net import images, saved
 
 import qsdk
-from qsdk.calibration import Moments, input_columns, moments
+from qsdk.calibration import Moments, moments
 from qsdk.errors import PreflightError
-from qsdk.interfaces import Layer
+from qsdk.interfaces import Layer, input_columns
 
 
 def layer_of(shape: tuple[int, ...], operation: str, **attributes: Any) -> Layer:

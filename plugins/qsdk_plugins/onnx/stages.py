@@ -12,6 +12,7 @@ from qsdk.interfaces import Stage
 from qsdk_plugins.onnx.graph import Graph
 from qsdk_plugins.onnx.piece import piece
 from qsdk_plugins.onnx.runtime import one_line, open_session
+from qsdk_plugins.onnx.sites import data_input
 from qsdk_plugins.onnx.writing import names_read
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -35,7 +36,7 @@ def stages(graph: Graph, layers: Collection[str], inputs: Collection[str]) -> li
         later = set().union(*(reads[i] for i in range(len(nodes)) if i not in done), outputs)
         made = {name for i in mine for name in nodes[i].output if name}
         given = {name for i in mine for name in reads[i]} & held
-        results = sorted((made & later) | {output})
+        results = sorted((made & (later | {data_input(weight)})) | {output})
         held = frozenset((held | made) & later) | {output}
         run = _lazy(graph, sorted(mine), sorted(given), results)
         found.append(Stage(layer=weight.layer.name, output=output, keep=held, run=run))
