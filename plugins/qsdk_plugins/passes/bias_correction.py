@@ -18,12 +18,11 @@ import qsdk
 from qsdk.errors import DataError
 from qsdk.interfaces import Changes, Layer, Model, ModelPass, Stage, as_expected, noise
 from qsdk.interfaces.model_pass import Feeds
+from qsdk_plugins.passes.samples import HELD_BYTES, first_samples
 
 Doubles = NDArray[np.float64]
 Tensors = dict[str, NDArray[np.float32]]
 Held = tuple[str, list[Tensors]]  # a layer's output, and what is held of each batch
-
-HELD_BYTES = 2**25  # of tensors between two stages, of both models; batches beyond are dropped
 
 
 @attrs.frozen(kw_only=True)
@@ -75,22 +74,10 @@ class BiasCorrection(ModelPass):
         return model.changed(Changes(biases=biases))
 
     def _feeds(self, reference: Model, calibration: Iterable[Feeds]) -> Iterable[Feeds]:
-        return _first(calibration, self.samples)
+        return first_samples(calibration, self.samples)
 
     def _hold(self, layer: Layer, reference: Model, expected: Held, found: Held) -> None:
         """For those that change what a corrected layer hands on, in place."""
-
-
-def _first(calibration: Iterable[Feeds], samples: int) -> Iterable[Feeds]:
-    """Batches until there are so many samples, or bytes; the last one is cut."""
-    left, bytes_held = samples, 0
-    for feeds in calibration:
-        count = max((len(array) for array in feeds.values() if np.ndim(array)), default=1)
-        yield {name: a[:left] if np.shape(a)[:1] == (count,) else a for name, a in feeds.items()}
-        left -= count
-        bytes_held += sum(array.nbytes for array in feeds.values())
-        if left <= 0 or bytes_held > HELD_BYTES // 2:
-            return
 
 
 def _in_turn(stages: Sequence[Stage]) -> Iterator[Stage]:
