@@ -13,14 +13,16 @@ import attrs
 import numpy as np
 
 from qsdk.errors import MissingExtraError, OptionError
-from qsdk.interfaces import Adapter, Model, ModelPass
+from qsdk.interfaces import Adapter, Coding, FixedCodes, Model, ModelPass, Tuner
 from qsdk.registry import registry
+from qsdk.scheme import Scheme
 from qsdk.storage import ArrayModel
 from qsdk.testing.adapters import contents, encoded
 from qsdk.testing.check import Case, Contract, NotApplicable, refused_with, require
 from qsdk.testing.subject import Subject
 
 PROVIDED = frozenset({"graph", "run", "calibration", "reference"})  # what this kit can give
+CODES = FixedCodes(scale=1 / 32, zero_point=128, scheme=Scheme(bits=8, signed=False))
 OFF = 1e-3  # of the largest output, by which the new one of a pass that preserves may differ
 
 
@@ -54,9 +56,18 @@ def _sample(subject: Subject, adapter: Adapter) -> Iterator[Sample]:
             given["calibration"] = [feeds, feeds]
         if "reference" in pass_.needs:
             given["reference"] = model
-            codes = {layer.name: encoded(layer.weight) for layer in model.layers}
-            model = model.with_encodings(codes, {})
+            model = _coded(pass_, model)
         yield Sample(pass_, model, given, feeds)
+
+
+def _coded(pass_: ModelPass, model: Model) -> Model:
+    """The model with codes for its weights, and for its tensors where a pass moves these too."""
+    coding = Coding(encodings={layer.name: encoded(layer.weight) for layer in model.layers})
+    if isinstance(pass_, Tuner):
+        sites = model.sites([layer.name for layer in model.layers])
+        tensors = [tensor for site in sites for tensor in site.tensors]
+        coding = attrs.evolve(coding, codes=dict.fromkeys(tensors, CODES))
+    return coding.applied(model)
 
 
 def _noise(model: Model) -> dict[str, Any]:

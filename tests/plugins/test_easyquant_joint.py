@@ -68,15 +68,15 @@ GRAINS = [
 def test_the_cosine_is_above_the_starts(words, seed):
     tried = search(fed(seed, **words), fed(seed + 100, **words))
     found = tried.best(3)
-    assert tried.cosine(found) > tried.cosine(start_of(tried)) + 1e-4
+    assert tried.score(found) > tried.score(start_of(tried)) + 1e-4
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_one_round_is_at_best_what_trying_all_pairs_finds(seed):
     tried = search(fed(seed, granularity="per_tensor"))
     pairs = itertools.product(FACTORS, FACTORS)
-    every = [tried.cosine(Scales((np.array([w]),), a)) for w, a in pairs]
-    assert max(every) >= tried.cosine(tried.best(1)) > every[0]
+    every = [tried.score(Scales((np.array([w]),), a)) for w, a in pairs]
+    assert max(every) >= tried.score(tried.best(1)) > every[0]
 
 
 @pytest.mark.parametrize(("weight_factor", "factor"), [(1.1, 0.9), (0.8, 1.2), (1.0, 1.1)])
@@ -94,7 +94,7 @@ def test_where_both_are_on_a_grid_both_are_found(weight_factor, factor):
     tried = search(layer)
     found = tried.best(2)
     assert (found.weights[0].tolist(), found.codes) == ([weight_factor], factor)
-    assert tried.cosine(found) == pytest.approx(1, abs=1e-9)
+    assert tried.score(found) == pytest.approx(1, abs=1e-9)
 
 
 def test_two_channels_worked_by_hand():
@@ -112,6 +112,27 @@ def test_two_channels_worked_by_hand():
     made = tried.layers[0].encoding(found.weights[0])
     assert np.array_equal(made.codes, codes)
     assert made.scale.tolist() == pytest.approx([0.45, 0.5])
+
+
+def test_a_cosine_does_not_see_a_gain_and_an_error_does():
+    layer = fed(3)
+    louder = attrs.evolve(layer, bias=layer.bias * 0, target=layer.target * 1.5)
+    one, other = (
+        attrs.evolve(louder, measure=word).scores(layer.start, layer.columns)
+        for word in ("cosine", "error")
+    )
+    found = (layer.start.dequantize().reshape(2, 3, 9) @ layer.columns).reshape(6, -1)
+    error = np.square(found - louder.target).sum(axis=1) / np.square(louder.target).sum(axis=1)
+    assert other == pytest.approx(1 - error, abs=1e-5)
+    norms = np.linalg.norm(found, axis=1) * np.linalg.norm(louder.target, axis=1)
+    assert one == pytest.approx((found * louder.target).sum(axis=1) / norms, abs=1e-5)
+
+
+def test_searched_for_the_error_a_network_has_a_smaller_one():
+    words = {"passes": [{"name": JOINT, "measure": "error"}], "activation_bits": 4}
+    (before,) = quantized(4, activation_bits=4).report.outputs
+    (after,) = quantized(4, **words).report.outputs
+    assert after.sqnr_db > before.sqnr_db
 
 
 @pytest.mark.parametrize("gain", [1 / 8, 3.0, 1000.0])

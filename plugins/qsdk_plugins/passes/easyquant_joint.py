@@ -51,6 +51,9 @@ class EasyQuantJoint(Tuner):
     affine weights of Conv, Gemm and MatMul whose inputs have fixed codes; scales of other tensors
     stay. Ranges of activations do not grow beyond what was seen, so that a ReLU6 is left to codes.
 
+    measure : "cosine", the paper's; or "error", the squared error over the target's square. A
+        cosine does not see a gain: scales can win that clip the largest weights and make every
+        output of a channel smaller
     lowest, highest : the factors at the ends
     candidates : how many factors
     rounds : at most so many times weights and activations
@@ -61,6 +64,9 @@ class EasyQuantJoint(Tuner):
     name: ClassVar[str] = "easyquant_joint"
     paper: ClassVar[str] = "arXiv:2006.16669"
 
+    measure: str = attrs.field(
+        default="cosine", validator=attrs.validators.in_(["cosine", "error"])
+    )
     lowest: float = attrs.field(
         default=0.8, converter=float, validator=[attrs.validators.gt(0), attrs.validators.le(1)]
     )
@@ -143,6 +149,7 @@ class EasyQuantJoint(Tuner):
             bias=bias,
             columns=np.concatenate([_columns(x, layer, count) for x in inputs], axis=2),
             target=(rows @ before).reshape(len(weight), -1) + bias[:, None],
+            measure=self.measure,
         )
 
 

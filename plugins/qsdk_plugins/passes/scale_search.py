@@ -19,7 +19,7 @@ from qsdk.interfaces import FixedCodes
 Doubles = NDArray[np.float64]
 Floats = NDArray[np.float32]
 
-BETTER = 1e-9  # by which a cosine must be larger, so that rounding decides nothing
+BETTER = 1e-9  # by which a score must be larger, so that rounding decides nothing
 
 
 @attrs.frozen(eq=False)
@@ -30,6 +30,8 @@ class Fed:
     bias : float64, (channels,)
     columns : float32 (groups, K, n), what meets the codes of its input
     target : float64 (channels, n), what the float layer gives at the same places
+    measure : "cosine" of outputs and target; or "error", 1 less the squared error over the target's
+        square, which sees a gain as well
     """
 
     weight: Floats
@@ -37,6 +39,7 @@ class Fed:
     bias: Doubles
     columns: Floats
     target: Doubles
+    measure: str = "cosine"
 
     @property
     def units(self) -> int:
@@ -71,17 +74,18 @@ class Fed:
         made = qsdk.quantize_rows(row, scale, zero_point, codes.scheme)
         return qsdk.dequantize_rows(made, scale, zero_point).reshape(self.columns.shape)
 
-    def cosines(self, encoding: Affine, coded: Floats) -> Doubles:
-        """Between outputs and target, for each unit; 0 beside zeros."""
+    def scores(self, encoding: Affine, coded: Floats) -> Doubles:
+        """How near outputs and target are, for each unit; 1 at most, 0 where nothing is."""
         weight = encoding.dequantize().reshape(len(coded), -1, coded.shape[1])
         found = (weight @ coded).reshape(len(self.target), -1) + self.bias[:, None]
         dot, target, square = (
             (a * b).sum(axis=1).reshape(self.units, -1).sum(axis=1)
             for a, b in ((self.target, found), (self.target, self.target), (found, found))
         )
-        norm = np.sqrt(target) * np.sqrt(square)
-        cosines: Doubles = np.divide(dot, norm, out=np.zeros_like(dot), where=norm > 0)
-        return cosines
+        norm = np.sqrt(target) * np.sqrt(square) if self.measure == "cosine" else target
+        score = dot if self.measure == "cosine" else 2 * dot - square
+        scores: Doubles = np.divide(score, norm, out=np.zeros_like(dot), where=norm > 0)
+        return scores
 
 
 def _scaled(scale: Floats, factors: Doubles, zero: Floats, scheme: qsdk.Scheme) -> Floats:
@@ -107,7 +111,7 @@ class Search:
     """The layers that meet one tensor, whose scales are tried in turn.
 
     codes : of the tensor, at the start
-    factors : to be tried on scales of weights; of equal cosines the first stays
+    factors : to be tried on scales of weights; of equal scores the first stays
     code_factors : the same for the tensor's
     """
 
@@ -133,30 +137,30 @@ class Search:
         chosen = []
         for layer, factors in zip(self.layers, scales.weights, strict=True):
             coded = layer.coded(codes)
-            best, kept = layer.cosines(layer.encoding(factors), coded), factors
+            best, kept = layer.scores(layer.encoding(factors), coded), factors
             for factor in self.factors:
-                cosines = layer.cosines(layer.encoding(np.full(layer.units, factor)), coded)
-                better = cosines > best + BETTER
-                best, kept = np.where(better, cosines, best), np.where(better, factor, kept)
+                scores = layer.scores(layer.encoding(np.full(layer.units, factor)), coded)
+                better = scores > best + BETTER
+                best, kept = np.where(better, scores, best), np.where(better, factor, kept)
             chosen.append(kept)
         return attrs.evolve(scales, weights=tuple(chosen))
 
     def best_codes(self, scales: Scales) -> Scales:
         """The tensor's factor that is best for these weights."""
-        best, kept = self.cosine(scales), scales
+        best, kept = self.score(scales), scales
         for factor in self.code_factors:
             tried = attrs.evolve(scales, codes=factor)
-            cosine = self.cosine(tried)
-            if cosine > best + BETTER:
-                best, kept = cosine, tried
+            score = self.score(tried)
+            if score > best + BETTER:
+                best, kept = score, tried
         return kept
 
-    def cosine(self, scales: Scales) -> float:
+    def score(self, scales: Scales) -> float:
         """Of each layer the mean over its units, added up."""
         codes = self.at(scales.codes)
         pairs = zip(self.layers, scales.weights, strict=True)
         return sum(
-            float(layer.cosines(layer.encoding(factors), layer.coded(codes)).mean())
+            float(layer.scores(layer.encoding(factors), layer.coded(codes)).mean())
             for layer, factors in pairs
         )
 
