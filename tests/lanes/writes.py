@@ -1,4 +1,4 @@
-"""Writes that are killed, that meet a full disk, and whose n-th system call fails.
+"""Writes and calibrations that are killed, writes that meet a full disk, whose n-th call fails.
 
     python tests/lanes/writes.py [--kills 400]
 
@@ -27,6 +27,7 @@ LANES = Path(__file__).resolve().parent
 sys.path.insert(0, str(LANES.parent))
 
 import qsdk.pipeline  # noqa: E402
+from qsdk.calibration import Watch  # noqa: E402
 from qsdk.errors import QsdkError  # noqa: E402
 
 ERRORS = [errno.ENOSPC, errno.EIO, errno.EACCES, errno.EINTR]
@@ -94,6 +95,48 @@ def kills_of_quantize_file(folder: Path, source: Path, output: Path, kills: int)
         f"quantize_file to {output.suffix}: {kills} kills, {hit} of them in mid-write, 0 torn, "
         f"all leftovers swept; {time.perf_counter() - start:.0f} s"
     )
+
+
+def kills_of_calibration(folder: Path, model: Path, kills: int) -> None:
+    """A run killed again and again goes on where it was, to the bytes of one that was not."""
+    start, rng, hit, ended = time.perf_counter(), random.Random(0), 0, 0
+    whole, state = folder / "whole.safetensors", folder / "state.safetensors"
+    begun = time.perf_counter()
+    assert os.waitpid(calibrating(model, whole), 0)[1] == 0
+    longest = time.perf_counter() - begun
+    while hit < kills:
+        child = calibrating(model, state)
+        time.sleep(rng.uniform(0, longest / 2))
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        hit += os.WIFSIGNALED(status) and state.exists()
+        if os.WIFEXITED(status):
+            assert state.read_bytes() == whole.read_bytes(), "other statistics after kills"
+            ended += 1
+            state.unlink()
+    os.waitpid(calibrating(model, state), 0)
+    assert state.read_bytes() == whole.read_bytes(), "other statistics after kills"
+    print(
+        f"calibration: {hit} kills in the middle, {ended + 1} runs went on to the end, 0 with other "
+        f"bytes; {time.perf_counter() - start:.0f} s"
+    )
+
+
+def calibrating(model: Path, state: Path) -> int:
+    """A child at work: its state is written after each of 40 batches."""
+    child = os.fork()
+    if child:
+        return child
+    net = qsdk.load(model)
+    scheme = qsdk.Scheme(bits=8, signed=False, granularity="per_tensor")
+    watches = [
+        Watch(site=site, observer="histogram", scheme=scheme)
+        for site in net.sites([layer.name for layer in net.layers])
+    ]
+    shape = net.blank(16)[net.inputs[0]].shape
+    data = (np.random.default_rng(i).standard_normal(shape).astype(np.float32) for i in range(40))
+    qsdk.calibrate(net, watches, data, state=state, save_seconds=0)
+    os._exit(0)
 
 
 def full_disk(folder: Path) -> None:
@@ -220,6 +263,10 @@ def main() -> None:
         kills_of_write_atomic(folder, options.kills)
         for suffix, source in network(folder).items():
             kills_of_quantize_file(folder, source, folder / f"out{suffix}", options.kills // 4)
+        if (folder / "net.onnx").exists():  # else there is no onnx, which was said
+            from small_net import saved
+
+            kills_of_calibration(folder, saved(folder, bare=True), options.kills // 20)
         full_disk(folder)
         faults_in_a_child(folder)
 
