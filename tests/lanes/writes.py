@@ -117,8 +117,8 @@ def kills_of_calibration(folder: Path, model: Path, kills: int) -> None:
     os.waitpid(calibrating(model, state), 0)
     assert state.read_bytes() == whole.read_bytes(), "other statistics after kills"
     print(
-        f"calibration: {hit} kills in the middle, {ended + 1} runs went on to the end, 0 with other "
-        f"bytes; {time.perf_counter() - start:.0f} s"
+        f"calibration: {hit} kills in the middle, {ended + 1} runs went on to the end, 0 of them "
+        f"with other bytes; {time.perf_counter() - start:.0f} s"
     )
 
 
