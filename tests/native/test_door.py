@@ -125,13 +125,13 @@ def test_an_extension_that_does_not_load_leaves_its_reason(monkeypatch):
         raise ImportError(f"no module named {name!r}, for the test")
 
     monkeypatch.setattr(native.importlib, "import_module", fails)
-    native._extension.cache_clear()
+    native.door.loaded.cache_clear()
     try:
         assert native.reason() == "no module named 'qsdk._native', for the test"
         with pytest.raises(NativeError, match="for the test"):
             native.pack(np.zeros(3, np.int8), 4)
     finally:
-        native._extension.cache_clear()
+        native.door.loaded.cache_clear()
 
 
 @pytest.mark.parametrize("bits", range(1, 9))
