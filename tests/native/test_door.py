@@ -124,7 +124,7 @@ def test_an_extension_that_does_not_load_leaves_its_reason(monkeypatch):
     def fails(name):
         raise ImportError(f"no module named {name!r}, for the test")
 
-    monkeypatch.setattr(native.importlib, "import_module", fails)
+    monkeypatch.setattr(native.door.importlib, "import_module", fails)
     native.door.loaded.cache_clear()
     try:
         assert native.reason() == "no module named 'qsdk._native', for the test"

@@ -30,7 +30,8 @@ NOISE = 1 / 12  # the mean squared error of rounding to nearest, in steps
 
 @attrs.frozen(kw_only=True)
 class Brecq(Tuner):
-    """Block after block, on what the blocks before give with their codes.
+    """Block after block, on what the blocks before give with their codes; what comes behind the
+    last tensor that everything goes through stays as it is.
 
     The loss is the squared error of a block's output, in units of that of the codes given; lambda
     is weighed against it so that rounding of all weights to nearest counts as their own noise.
