@@ -110,14 +110,10 @@ def check_what_it_does_not_refuse_is_prepared(bench: Bench, x: Array) -> None:
     """Every operation that ``refusal`` has nothing against is prepared, without an error, into a
     layer that knows its kernel and its operation; a reason against one is text."""
     fills = (RANDOM, *EXTREMES)
-    operations = list(bench.operations(x.shape, fills[sum(x.shape) % len(fills)]))
-    reasons = [bench.kernel.refusal(operation) for operation in operations]
-    for reason in reasons:
-        require(isinstance(reason, str), f"refusal() gives {reason!r}, no text")
-    taken = [op for op, reason in zip(operations, reasons, strict=True) if not reason]
+    taken = _taken(bench, x, fills[sum(x.shape) % len(fills)])
     if not taken:
         raise NotApplicable(f"it refuses every weight for inputs {x.shape}")
-    for operation in taken[:MOST]:
+    for operation in taken:
         layer = _prepared(bench.kernel, operation)
         require(isinstance(layer, Prepared), f"it prepares {type(layer).__name__}, no Prepared")
         sound = layer.operation is operation and layer.kernel is bench.kernel
@@ -127,16 +123,26 @@ def check_what_it_does_not_refuse_is_prepared(bench: Bench, x: Array) -> None:
 @promise(inputs.lengths)
 def check_what_it_does_not_refuse_cannot_overflow(bench: Bench, x: Array) -> None:
     """Every accumulator that it tells of an operation which it takes holds its worst sum."""
-    told = 0
-    for operation in bench.operations(x.shape, EXTREMES[x.size % len(EXTREMES)]):
-        sums = bench.kernel.accumulators(operation) if not bench.kernel.refusal(operation) else ()
-        for accumulator in sums:
+    told = False
+    for operation in _taken(bench, x, EXTREMES[x.size % len(EXTREMES)]):
+        for accumulator in bench.kernel.accumulators(operation):
             require(accumulator.fits, f"it takes {operation}, whose sums overflow: {accumulator}")
-        told += bool(sums)
-        if told == MOST:
-            break
+            told = True
     if not told:
         raise NotApplicable("it tells no accumulators, or refuses the weights")
+
+
+def _taken(bench: Bench, x: Array, fill: str) -> list[Operation]:
+    """The first few that ``refusal`` has nothing against; others come first for other shapes."""
+    taken: list[Operation] = []
+    for operation in bench.operations(x.shape, fill):
+        reason = bench.kernel.refusal(operation)
+        require(isinstance(reason, str), f"refusal() gives {reason!r}, no text")
+        if not reason:
+            taken.append(operation)
+        if len(taken) == MOST:
+            break
+    return taken
 
 
 def _prepared(kernel: Kernel, operation: Operation) -> Any:
