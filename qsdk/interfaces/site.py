@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import attrs
 import numpy as np
+from numpy.typing import NDArray
 
+from qsdk.affine import dequantize_rows, quantize_rows
 from qsdk.errors import OptionError
 from qsdk.scheme import Granularity, Scheme
 
@@ -65,6 +67,15 @@ class FixedCodes:
     def high(self) -> float:
         """What the highest code stands for."""
         return self.scale * (self.scheme.qmax - self.zero_point)
+
+    def rounded(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the codes of these values stand for, of the same shape."""
+        scale, zero_point = (
+            np.array([self.scale], np.float32),
+            np.array([self.zero_point], np.int32),
+        )
+        codes = quantize_rows(values.reshape(1, -1), scale, zero_point, self.scheme)
+        return dequantize_rows(codes, scale, zero_point).reshape(values.shape)
 
     def __str__(self) -> str:
         return f"{'' if self.scheme.signed else 'u'}int{self.scheme.bits}"

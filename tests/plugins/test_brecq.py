@@ -146,6 +146,19 @@ def test_with_little_memory_it_learns_from_fewer_samples():
     assert few != more
 
 
+def test_one_sample_is_held_even_where_it_is_larger_than_the_memory():
+    net = one_layer(normal(1, 300_000))
+    before = qsdk.quantize_model(net, qsdk.Recipe(method="rtn", options={"bits": 2})).model
+    feeds = [{"x": normal(3, 300_000)}]
+    pass_ = registry.get("pass:brecq", steps=2, memory=1)
+    after = pass_.apply(before, reference=net, calibration=feeds)
+    assert after.layers[0].shape == (1, 300_000)
+
+
+def normal(*shape):
+    return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+
+
 def contents(made):
     return [layer.weight.tobytes() for layer in made.layers]
 

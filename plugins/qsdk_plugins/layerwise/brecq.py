@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 import qsdk
 from qsdk.encodings import Affine, Encoding
 from qsdk.errors import DataError, RecipeError
-from qsdk.interfaces import Block, Coding, FixedCodes, Layer, Model, ModelPass, Tuner
+from qsdk.interfaces import Block, Coding, Layer, Model, ModelPass, Tuner
 from qsdk.interfaces.model_pass import Feeds
 from qsdk_plugins.layerwise.soft_rounding import SoftRounding
 
@@ -64,11 +64,11 @@ class Brecq(Tuner):
         expected = found = _samples(calibration, blocks[0].input, self.samples)
         encodings = dict(coding.encodings)
         for block in blocks:
-            found = _coded(found, coding.codes.get(block.input))
+            if block.input in coding.codes:
+                found = coding.codes[block.input].rounded(found)
             target = _run(block, expected, {})
-            count = min(
-                len(found), self.memory * 2**20 * len(found) // (found.nbytes + target.nbytes)
-            )
+            most = self.memory * 2**20 * len(found) // (found.nbytes + target.nbytes)
+            count = min(len(found), max(most, 1))
             expected, found, target = expected[:count], found[:count], target[:count]
             work = _BlockWork(self, block, layers, encodings, found, target)
             encodings |= work.learned()
@@ -96,15 +96,6 @@ def _samples(calibration: Iterable[Feeds], name: str, count: int) -> Floats:
     if not sum(map(len, rows)):
         raise DataError("brecq was given no calibration data; give one batch or more")
     return np.concatenate(rows)
-
-
-def _coded(value: Floats, codes: FixedCodes | None) -> Floats:
-    """As the quantized model has it."""
-    if codes is None:
-        return value
-    low, high = (end - codes.zero_point for end in (codes.scheme.qmin, codes.scheme.qmax))
-    steps = np.clip(np.rint(value / np.float32(codes.scale)), low, high)
-    return np.asarray(steps * np.float32(codes.scale), np.float32)
 
 
 def _run(block: Block, value: Floats, weights: Mapping[str, Floats]) -> Floats:
@@ -202,10 +193,10 @@ class _BlockWork:
         }
         count = sum(grid.low.size for grid in self._grids.values())
         rng = np.random.default_rng(options.seed)
+        weights = self.weights(self._encodings)
         for step in range(1, options.steps + 1):
             rows = rng.choice(len(self._found), min(options.batch, len(self._found)), replace=False)
             unit = count * NOISE / start / len(rows)
-            weights = self.weights(self._encodings)
             for name, grid in self._grids.items():
                 weights[name] = grid.decoded(grid.low + rounding[name].h)
             slopes = self._slopes(np.sort(rows), weights, 2 * unit)

@@ -24,6 +24,7 @@ class SoftRounding:
 
     part : weight minus ``low``, in steps
     free : where both ``low`` and the code above are on the grid; elsewhere it is ``low``
+    h : what is added to ``low``, 0 to 1
     rate : of Adam
     regularization : lambda, for a loss of which an error of one step in each weight is the unit
     """
@@ -33,6 +34,8 @@ class SoftRounding:
     rate: float
     regularization: float
     v: Doubles = attrs.field(init=False)
+    h: Doubles = attrs.field(init=False)
+    _sigmoid: Doubles = attrs.field(init=False)
     _mean: Doubles = attrs.field(init=False)
     _square: Doubles = attrs.field(init=False)
     _steps: int = attrs.field(init=False, default=0)
@@ -40,12 +43,12 @@ class SoftRounding:
     def __attrs_post_init__(self) -> None:
         self.v = -np.log((ZETA - GAMMA) / (np.clip(self.part, 0, 1) - GAMMA) - 1)
         self._mean, self._square = np.zeros_like(self.v), np.zeros_like(self.v)
+        self._follow()
 
-    @property
-    def h(self) -> Doubles:
-        """What is added to ``low``, 0 to 1."""
-        stretched = (ZETA - GAMMA) / (1 + np.exp(-self.v)) + GAMMA
-        return np.where(self.free, np.clip(stretched, 0, 1), 0)
+    def _follow(self) -> None:
+        """Bring ``h`` to where V is now."""
+        self._sigmoid = 1 / (1 + np.exp(-self.v))
+        self.h = np.where(self.free, np.clip(self._sigmoid * (ZETA - GAMMA) + GAMMA, 0, 1), 0)
 
     @property
     def is_up(self) -> NDArray[np.bool_]:
@@ -55,23 +58,22 @@ class SoftRounding:
     @property
     def has_arrived(self) -> bool:
         """Whether no slope moves any of it."""
-        h = self.h
-        return not (self.free & (h > 0) & (h < 1)).any()
+        return not ((self.h > 0) & (self.h < 1)).any()
 
     def step(self, slope: Doubles, progress: float) -> None:
         """One of Adam.
 
         slope : of the loss by h; progress : the share of all steps that this one completes
         """
-        h, sigmoid = self.h, 1 / (1 + np.exp(-self.v))
-        inside = self.free & (h > 0) & (h < 1)
-        moved = np.where(inside, sigmoid * (1 - sigmoid) * (ZETA - GAMMA), 0)
-        moved = (slope + self._pull(h, progress)) * moved
+        inside = (self.h > 0) & (self.h < 1)
+        moved = np.where(inside, self._sigmoid * (1 - self._sigmoid) * (ZETA - GAMMA), 0)
+        moved = (slope + self._pull(self.h, progress)) * moved
         self._steps += 1
         self._mean += (1 - MOMENTS[0]) * (moved - self._mean)
         self._square += (1 - MOMENTS[1]) * (moved * moved - self._square)
         unbiased = np.sqrt(self._square / (1 - MOMENTS[1] ** self._steps))
         self.v -= self.rate / (1 - MOMENTS[0] ** self._steps) * self._mean / (unbiased + TINY)
+        self._follow()
 
     def _pull(self, h: Doubles, progress: float) -> Doubles:
         """The slope of ``lambda sum (1 - |2 h - 1|**beta)``, which draws h to 0 or 1."""

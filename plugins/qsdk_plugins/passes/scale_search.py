@@ -68,11 +68,7 @@ class Fed:
 
     def coded(self, codes: FixedCodes) -> Floats:
         """``columns`` after these codes."""
-        row = self.columns.reshape(1, -1)
-        scale = np.array([codes.scale], np.float32)
-        zero_point = np.array([codes.zero_point], np.int32)
-        made = qsdk.quantize_rows(row, scale, zero_point, codes.scheme)
-        return qsdk.dequantize_rows(made, scale, zero_point).reshape(self.columns.shape)
+        return codes.rounded(self.columns)
 
     def scores(self, encoding: Affine, coded: Floats) -> Doubles:
         """How near outputs and target are, for each unit; 1 at most, 0 where nothing is."""
