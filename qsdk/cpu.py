@@ -63,6 +63,13 @@ def threads() -> int:
     return int(text)
 
 
+def cores() -> int:
+    """CPUs for work of more than one thread: QSDK_NUM_THREADS, or all that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return threads() or len(os.sched_getaffinity(0))
+    return threads() or os.cpu_count() or 1
+
+
 _after_fork = False
 
 

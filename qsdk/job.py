@@ -28,7 +28,7 @@ from qsdk.output_check import Sample, check_outputs, warnings
 from qsdk.plan import FROM_DATA, Plan, Task, chosen_passes, is_observer, make_plan
 from qsdk.recipe import Recipe
 
-PASS_ROWS = 8  # of a batch that passes get at a time, where a model takes any number
+PASS_ROWS = 4  # of a batch that passes get at a time, where a model takes any number
 Progress = Callable[[int, int, str], None]
 
 

@@ -68,6 +68,12 @@ void qsdk_decode_rows_portable(const struct qsdk_arrays *set, const uint8_t *pac
  * 0 if a value is not finite, and then counts and seen mean nothing. */
 int qsdk_histogram_portable(const struct qsdk_arrays *set, const float *x, size_t n, int32_t bins,
                             uint32_t *tables, int64_t *counts, struct qsdk_histogram *seen);
+
+/* The same, added to counts, exponent and zeros of before; ends are low and high of x alone. fresh
+ * is scratch like counts. Returns 0 and changes nothing of these if a value is not finite. */
+int qsdk_histogram_more_portable(const struct qsdk_arrays *set, const float *x, size_t n,
+                                 int32_t bins, uint32_t *tables, int64_t *fresh, int64_t *counts,
+                                 int32_t *exponent, int64_t *zeros, float *ends);
 /* [/cffi] */
 
 #if defined(__x86_64__) && defined(__GNUC__)

@@ -96,3 +96,26 @@ int qsdk_histogram_portable(const struct qsdk_arrays *set, const float *x, size_
     seen->zeros += collect_portable(tables, bins, counts);
     return 1;
 }
+
+int qsdk_histogram_more_portable(const struct qsdk_arrays *set, const float *x, size_t n,
+                                 int32_t bins, uint32_t *tables, int64_t *fresh, int64_t *counts,
+                                 int32_t *exponent, int64_t *zeros, float *ends)
+{
+    struct qsdk_histogram more;
+    if (!qsdk_histogram_portable(set, x, n, bins, tables, fresh, &more))
+        return 0;
+    ends[0] = more.low;
+    ends[1] = more.high;
+    *zeros += more.zeros;
+    if (more.exponent == INT32_MIN)
+        return 1;
+    if (*exponent == INT32_MIN)
+        *exponent = more.exponent;
+    for (; *exponent < more.exponent; ++*exponent)
+        double_portable(counts, bins);
+    for (; more.exponent < *exponent; more.exponent++)
+        double_portable(fresh, bins);
+    for (size_t i = 0; i < 2 * (size_t)bins; i++)
+        counts[i] += fresh[i];
+    return 1;
+}

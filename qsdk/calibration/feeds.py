@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -40,13 +41,17 @@ class Batch:
         return int.from_bytes(digest.digest(), "big")
 
     def parts(self, rows: int) -> Iterator[tuple[int, Feeds]]:
-        """At most so many rows at a time, with the number of the first; whole if ``rows`` is 0."""
-        if not rows or self.rows <= rows:
+        """At most so many rows at a time, about as many in each part, with the number of the first.
+
+        All of it where ``rows`` is 0.
+        """
+        count = -(-self.rows // rows) if rows else 1
+        if count <= 1:
             yield 0, self.feeds
             return
-        for start in range(0, self.rows, rows):
-            part = {name: array[start : start + rows] for name, array in self.feeds.items()}
-            yield start, part
+        ends = [i * self.rows // count for i in range(count + 1)]
+        for start, end in itertools.pairwise(ends):
+            yield start, {name: array[start:end] for name, array in self.feeds.items()}
 
 
 def as_batches(data: Data) -> Data:

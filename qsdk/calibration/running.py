@@ -5,27 +5,32 @@ from __future__ import annotations
 import contextlib
 import functools
 import operator
-import os
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from qsdk import cpu
 from qsdk.calibration.feeds import Batch, Data, Feeds, as_batches, batches, not_finite
 from qsdk.calibration.statistics import DIGEST_BITS, Calibration, load_calibration
 from qsdk.calibration.watch import Watch
 from qsdk.errors import DataError
 from qsdk.interfaces import Model
+from qsdk.interfaces.model import Runner
 
 Progress = Callable[[int, int, str], None]
 Tensors = dict[str, NDArray[Any]]
 Extent = tuple[np.float32, np.float32]  # the lowest and the highest value
 
 TENSOR_BYTES = 2**26  # of watched tensors at a time, where nothing else is said
+PART_BYTES = 2**25  # of these that one thread computes and observes: few enough to lie in a cache
 
 
 def calibrate(
@@ -44,7 +49,8 @@ def calibrate(
     data : batches, any iterable: each a dict of arrays, or an array for a model with one input;
         or one of these alone. Large batches run in parts, so memory does not grow with them
     progress : called with (batches done, in all or 0, what is going on)
-    executor : of threads, one site a task; the result is the same for any number of them
+    executor : of threads, one part of a batch a task, or one site where memory or the order of
+        batches allows only one part at a time; the result is the same for any number of them
     state : a file that statistics go to every ``save_seconds`` and at the end; if it is there
         already, the run goes on from it. It must be of this model, these observers and this data
     max_memory : bytes for tensors and statistics beside what the model itself takes to run
@@ -65,7 +71,7 @@ def _threads(executor: Executor | None) -> Iterator[Executor]:
     if executor is not None:
         yield executor
         return
-    with ThreadPoolExecutor(os.cpu_count(), "qsdk-calibration") as pool:
+    with ThreadPoolExecutor(cpu.cores(), "qsdk-calibration") as pool:
         yield pool
 
 
@@ -86,8 +92,19 @@ class _Keeper:
             self._last = time.monotonic()
 
 
+@attrs.frozen(eq=False)
+class _Part:
+    """Rows of a batch that run together, while ``at_once`` parts may be under way."""
+
+    batch: Batch
+    start: int
+    feeds: Feeds
+    at_once: int
+    is_last: bool = False
+
+
 class _Run:
-    """One pass; ``found`` grows batch by batch."""
+    """One pass; ``found`` grows batch by batch, and holds whole ones when nothing is under way."""
 
     def __init__(
         self,
@@ -101,21 +118,33 @@ class _Run:
         self._fetch = [name for watch in watches for name in watch.site.watched]
         self._progress = progress or (lambda done, total, name: None)
         self._max_memory = max_memory
-        self._rows: dict[Any, int] = {}  # of a part, by the shape of a row
+        self._nbytes: dict[Any, int] = {}  # of watched tensors, by the lengths of the inputs
+        # Threads that observe hand the interpreter to and fro; those that run the model do not.
+        self._observing = threading.Semaphore(max(cpu.cores() // 2, 1))
+        self._runners: dict[int, Runner] = {}  # by how many call it at once
+        self._locks = {name: threading.Lock() for name in self.found.watches}
+        self._under_way: deque[tuple[_Part, Future[list[Extent]]]] = deque()
+        self._extents: list[list[Extent]] = []  # of the batch whose parts come in
 
     def over(self, data: Data, pool: Executor, keeper: _Keeper) -> Calibration:
         total = operator.length_hint(data)  # 0 where it does not tell
         done, digest, number = self.found.batches, 0, 0
-        for batch in batches(data, self.model):
-            number = batch.number + 1
-            if batch.number < done:  # seen before the interruption: only compared
-                digest += batch.digest()
-                continue
-            self._check_same(digest, batch.number, done)
-            self._take(batch, pool, self._rows_of(batch, total))
-            self._progress(batch.number + 1, total, f"{self.found.rows} rows")
-            if keeper.is_due:
-                keeper.save()
+        try:
+            for batch in batches(data, self.model):
+                number = batch.number + 1
+                if batch.number < done:  # seen before the interruption: only compared
+                    digest += batch.digest()
+                    continue
+                self._check_same(digest, batch.number, done)
+                for part in self._parts(batch, total):
+                    self._begin(part, pool)
+                    self._end(part.at_once - 1, total)
+                if keeper.is_due:
+                    self._end(0, total)
+                    keeper.save()
+            self._end(0, total)
+        finally:
+            wait([future for _, future in self._under_way])  # an error leaves nobody at work
         self._check_same(digest, number, done)
         keeper.save()
         return self.found
@@ -128,35 +157,51 @@ class _Run:
                 "give the same data, or another state file"
             )
 
-    def _rows_of(self, batch: Batch, total: int) -> int:
-        """How many rows of a batch to run at a time; 0 for all of it.
+    def _parts(self, batch: Batch, total: int) -> Iterator[_Part]:
+        rows, at_once = self._cut(batch, total)
+        *parts, last = batch.parts(rows)
+        for start, feeds in parts:
+            yield _Part(batch, start, feeds, at_once)
+        yield _Part(batch, *last, at_once, is_last=True)
 
-        From the lengths of a row alone, so that an interrupted run goes on with the same parts.
+    def _cut(self, batch: Batch, total: int) -> tuple[int, int]:
+        """How many rows of a batch to run together, 0 for all of it, and how many such at once.
+
+        Rows from the lengths of a row alone, so that any number of threads sees the same parts.
         """
         if not self._can_cut(batch):
-            return 0
-        row = tuple((name, array.shape[1:]) for name, array in batch.feeds.items())
-        if row not in self._rows:
-            first = {name: array[:1] for name, array in batch.feeds.items()}
-            one = sum(array.nbytes for array in self._tensors(first, batch.number).values())
-            self._rows[row] = max(self._limit(one) // max(one, 1), 1)
-            at_once = min(self._rows[row], batch.rows) * one
-            peak = (self._statistics + at_once) / 1e6
+            known = self._nbytes.get(_lengths(batch.feeds)) if self._is_indifferent else None
+            return 0, 1 if known is None else self._at_once(known)
+        first = {name: array[:1] for name, array in batch.feeds.items()}
+        is_new = _lengths(first) not in self._nbytes
+        if is_new:
+            self._tensors(first, batch.number, cpu.cores())
+        one = self._nbytes[_lengths(first)]
+        self._check_limit(one)
+        rows = max(min(self._limit, PART_BYTES) // one, 1)
+        at_once = self._at_once(rows * one)
+        if is_new:
+            peak = (self._statistics + min(at_once * rows, batch.rows) * one) / 1e6
             self._progress(batch.number, total, f"at most {peak:.0f} MB beside the model's own")
-        return self._rows[row]
+        return rows, at_once
 
-    def _limit(self, one: int) -> int:
-        """Bytes of tensors in a part, of which one row takes ``one``."""
-        if self._max_memory is None:
-            return TENSOR_BYTES
-        limit = self._max_memory - self._statistics
-        if limit < one:
+    def _at_once(self, nbytes: int) -> int:
+        """How many parts may be under way whose tensors take so much."""
+        return min(cpu.cores(), max(self._limit // nbytes, 1))
+
+    @functools.cached_property
+    def _limit(self) -> int:
+        """Bytes of tensors at a time."""
+        return TENSOR_BYTES if self._max_memory is None else self._max_memory - self._statistics
+
+    def _check_limit(self, one: int) -> None:
+        """DataError where the tensors of one row take more."""
+        if self._limit < one:
             raise DataError(
                 f"max_memory is {self._max_memory} bytes, and this takes at least "
                 f"{self._statistics + one}: {self._statistics} for statistics and {one} for the "
                 "tensors of one row"
             )
-        return limit
 
     @functools.cached_property
     def _statistics(self) -> int:
@@ -175,40 +220,73 @@ class _Run:
         types = self.model.input_types
         free = [t.shape is not None and t.shape[:1] == (None,) for t in types.values()]
         lengths = {len(array) if array.ndim else 0 for array in batch.feeds.values()}
-        indifferent = all(observer.mergeable for observer in self.found.observers.values())
-        return bool(free) and all(free) and len(lengths) == 1 and 0 not in lengths and indifferent
+        is_free = bool(free) and all(free) and len(lengths) == 1 and 0 not in lengths
+        return is_free and self._is_indifferent
 
-    def _take(self, batch: Batch, pool: Executor, rows: int) -> None:
-        """Run a batch and observe it, part by part."""
-        seen = []
-        for start, part in batch.parts(rows):
-            tensors = self._tensors(part, batch.number)
-            waiting = [
-                pool.submit(self._observe, name, tensors, batch.number, start)
-                for name in self.found.watches
-            ]
-            seen.append([future.result() for future in _all_done(waiting)])
-            del tensors, waiting
-        self._count(batch, seen)
+    @functools.cached_property
+    def _is_indifferent(self) -> bool:
+        """Whether no observer cares in which order and in what pieces it sees its data."""
+        return all(observer.mergeable for observer in self.found.observers.values())
 
-    def _tensors(self, part: Feeds, number: int) -> Tensors:
+    def _begin(self, part: _Part, pool: Executor) -> None:
+        """Run a part and observe it: in a thread of its own, or with all of them by site."""
+        if part.at_once > 1:
+            self._under_way.append((part, pool.submit(self._seen, part, map)))
+            return
+        seen: Future[list[Extent]] = Future()
+        seen.set_result(self._seen(part, functools.partial(_all, pool)))
+        self._under_way.append((part, seen))
+
+    def _seen(self, part: _Part, each: Callable[..., Iterable[Extent]]) -> list[Extent]:
+        number = part.batch.number
+        tensors = self._tensors(part.feeds, number, part.at_once)
+        with self._observing:
+            return list(
+                each(
+                    lambda name: self._observe(name, tensors, number, part.start),
+                    self.found.watches,
+                )
+            )
+
+    def _end(self, left: int, total: int) -> None:
+        """Wait for parts, the first first, until so many are left; count batches that are whole."""
+        while len(self._under_way) > left:
+            part, future = self._under_way.popleft()
+            self._extents.append(future.result())
+            if part.is_last:
+                self._count(part.batch, self._extents)
+                self._extents = []
+                self._progress(part.batch.number + 1, total, f"{self.found.rows} rows")
+
+    def _tensors(self, feeds: Feeds, number: int, at_once: int) -> Tensors:
         try:
-            return self.model.run(part, self._fetch)
+            tensors = self._runner(at_once)(feeds)
         except DataError as error:
             raise DataError(f"batch {number}: {error}") from None
+        self._nbytes[_lengths(feeds)] = max(sum(array.nbytes for array in tensors.values()), 1)
+        return tensors
+
+    def _runner(self, at_once: int) -> Runner:
+        """The last one is held and no other: each may hold a copy of the model."""
+        if at_once not in self._runners:
+            self._runners = {}
+            self._runners = {at_once: self.model.runner(self._fetch, at_once)}
+        return self._runners[at_once]
 
     def _observe(self, name: str, tensors: Tensors, number: int, start: int) -> Extent:
         """Show one site's tensors to its observer; the ends of their values."""
         lowest, highest = np.float32(np.inf), np.float32(-np.inf)
         for tensor in self.found.watches[name].site.watched:
             try:
-                ends = self.found.observers[name].observe(tensors[tensor])
+                with self._locks[name]:
+                    ends = self.found.observers[name].observe(tensors[tensor])
             except DataError as error:
                 if np.isfinite(tensors[tensor]).all():
                     raise DataError(f"tensor {tensor!r} in batch {number}: {error}") from None
                 raise not_finite(tensor, tensors[tensor], number, start) from None
             if ends is not None:
-                lowest, highest = min(lowest, ends.low.min()), max(highest, ends.high.max())
+                low, high = ends.whole
+                lowest, highest = min(lowest, low), max(highest, high)
         return lowest, highest
 
     def _count(self, batch: Batch, seen: list[list[Extent]]) -> None:
@@ -222,7 +300,12 @@ class _Run:
         found.data = (found.data + batch.digest()) % 2**DIGEST_BITS
 
 
-def _all_done(waiting: list[Future[Extent]]) -> list[Future[Extent]]:
-    """The futures when none of them runs any more, so that an error leaves nobody at work."""
-    wait(waiting)
-    return waiting
+def _lengths(feeds: Feeds) -> tuple[Any, ...]:
+    return tuple((name, array.shape) for name, array in feeds.items())
+
+
+def _all(pool: Executor, task: Callable[[str], Extent], names: Iterable[str]) -> list[Extent]:
+    """What the task gives for each; an error leaves nobody at work."""
+    futures = [pool.submit(task, name) for name in names]
+    wait(futures)
+    return [future.result() for future in futures]

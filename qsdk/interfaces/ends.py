@@ -44,6 +44,13 @@ class Ends:
             )
         return Ends(np.minimum(self.low, other.low), np.maximum(self.high, other.high))
 
+    @property
+    def whole(self) -> tuple[np.float32, np.float32]:
+        """The lowest and the highest of all channels."""
+        if self.low.size == 1:
+            return self.low[0], self.high[0]
+        return self.low.min(), self.high.max()
+
     def range(self, axis: int | None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Copies of both, of the shape that :meth:`Observer.range` gives."""
         shape = () if axis is None else self.low.shape

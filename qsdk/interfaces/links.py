@@ -94,7 +94,8 @@ class Stage:
     layer : its name; output : the tensor that the layer computes, which is always kept
     keep : all tensors that later stages need, from here and from before
     run : takes what is kept of the stage before, at first the model's inputs, and gives what is
-        computed here and needed later, is ``output``, or meets the layer's weight
+        computed here and needed later, is ``output``, or meets the layer's weight. Several
+        threads may call it at once; each call computes in one
     """
 
     layer: str

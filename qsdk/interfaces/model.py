@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import hashlib
 import math
+import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -21,6 +22,7 @@ from qsdk.interfaces.operation import Activations, InputForm
 from qsdk.interfaces.program import Piece, Program
 from qsdk.interfaces.site import FixedCodes, Site
 
+Runner = Callable[[Mapping[str, NDArray[Any]]], dict[str, NDArray[Any]]]
 FLOATS = frozenset({"float16", "bfloat16", "float32", "float64"})
 
 
@@ -300,6 +302,20 @@ class Model(abc.ABC):
     ) -> dict[str, NDArray[Any]]:
         """Compute the tensors named in ``fetch``, by default the outputs, from the inputs."""
         raise TypeError(f"a {self.format} model cannot run: it holds weights and no graph")
+
+    def runner(self, fetch: Sequence[str], at_once: int) -> Runner:
+        """:meth:`run` for these tensors, for so many threads that call it at the same time.
+
+        The CPU is shared among the calls: with as many of them as it has cores each runs in its
+        own thread.
+        """
+        lock = threading.Lock()
+
+        def run(feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+            with lock:
+                return self.run(feeds, fetch)
+
+        return run
 
     def prepare(self, threads: int = 0) -> Program:
         """The model packed for many runs; :class:`qsdk.Session` asks for it.

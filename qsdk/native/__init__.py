@@ -7,7 +7,7 @@ that arrays are finite, scales positive, zero points on the grid.
 """
 
 from qsdk.native.door import array_set, array_sets, available, cpu_features, library, reason
-from qsdk.native.histograms import MOST_BINS, Histogram, histogram
+from qsdk.native.histograms import MOST_BINS, Counter
 from qsdk.native.packing import pack, pack_above, unpack
 from qsdk.native.rounding import encode_rows, squant
 from qsdk.native.rows import (
@@ -24,7 +24,7 @@ from qsdk.native.signs import SIGN_SETS, sign_codes
 __all__ = [
     "MOST_BINS",
     "SIGN_SETS",
-    "Histogram",
+    "Counter",
     "array_set",
     "array_sets",
     "available",
@@ -33,7 +33,6 @@ __all__ = [
     "dequantize_rows",
     "encode_rows",
     "grid_rows",
-    "histogram",
     "library",
     "pack",
     "pack_above",

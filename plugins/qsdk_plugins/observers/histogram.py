@@ -39,6 +39,7 @@ class Seen:
     counts: NDArray[np.int64]
     zeros: NDArray[np.int64]
     exponent: NDArray[np.int32]
+    _counters: dict[int, native.Counter] = attrs.field(factory=dict, init=False, repr=False)
 
     @classmethod
     def nothing(cls, ends: Ends, bins: int) -> Self:
@@ -86,26 +87,20 @@ class Seen:
             self.counts[channel, quarter : 3 * quarter] = pairs
             self.exponent[channel] += 1
 
-    @classmethod
-    def of(cls, values: NDArray[np.float32], bins: int) -> Self | None:
-        """One channel of all values, counted in C; None if one of them is not finite."""
-        found = native.histogram(values, bins)
-        if found is None:
-            return None
-        return cls(
-            ends=Ends.of(np.array([found.low], np.float32), np.array([found.high], np.float32)),
-            counts=found.counts[None],
-            zeros=np.array([found.zeros], np.int64),
-            exponent=np.array([NOTHING if found.exponent is None else found.exponent], np.int32),
-        )
+    def count_in_c(self, channel: int, values: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """Take in values; their two ends, or None, and nothing changed, if one is not finite."""
+        if channel not in self._counters:
+            one = slice(channel, channel + 1)
+            self._counters[channel] = native.Counter(
+                self.counts[channel], self.exponent[one], self.zeros[one]
+            )
+        return self._counters[channel].add(values)
 
     def count(self, channel: int, values: NDArray[np.float32], exponent: int) -> None:
         """Take in values, finite, not all zero and smaller than ``2**exponent``."""
         bins = self.counts.shape[1] // 2
         if counts_in_c(bins):
-            seen = Seen.of(values, bins)
-            assert seen is not None, "values are finite"
-            self._add(channel, seen, 0)
+            self.count_in_c(channel, values)
             return
         self.grow(channel, exponent)
         self.zeros[channel] += int((values == 0).sum())
@@ -156,14 +151,14 @@ class Histogram(Observer):
     def _take(self, rows: NDArray[np.float32]) -> Ends | None:
         if len(rows) > 1 or not counts_in_c(self.bins):
             return super()._take(rows)  # the counts of all channels would be there twice
-        batch = Seen.of(rows[0], self.bins)
-        if batch is None:
+        seen = self._seen or Seen.nothing(Ends.of(*np.zeros((2, 1), np.float32)), self.bins)
+        found = seen.count_in_c(0, rows[0])
+        if found is None:
             return None
-        if self._seen is None:
-            self._seen = batch
-        else:
-            self._seen.add(batch)
-        return batch.ends
+        ends = Ends.of(found[:1], found[1:])
+        seen.ends = ends.joined(self._seen.ends if self._seen else None)
+        self._seen = seen
+        return ends
 
     def _observe(self, rows: NDArray[np.float32], ends: Ends) -> None:
         if self._seen is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ import onnx.shape_inference
 from numpy.typing import NDArray
 
 import qsdk
+from qsdk import cpu
 from qsdk.encodings import Encoding
 from qsdk.errors import DataError
 from qsdk.interfaces import (
@@ -29,6 +31,7 @@ from qsdk.interfaces import (
     Site,
     Stage,
 )
+from qsdk.interfaces.model import Runner
 from qsdk_plugins.onnx.blocks import blocks
 from qsdk_plugins.onnx.chains import Chains
 from qsdk_plugins.onnx.changing import change
@@ -202,7 +205,19 @@ class OnnxModel(Model):
         self, feeds: Mapping[str, NDArray[Any]], fetch: Sequence[str] | None = None
     ) -> dict[str, NDArray[Any]]:
         names = tuple(fetch or self.outputs)
-        session = self._session(names)
+        return self._run(self._session(names), names, feeds)
+
+    def runner(self, fetch: Sequence[str], at_once: int) -> Runner:
+        if at_once == 1:
+            return functools.partial(self.run, fetch=fetch)
+        # Its pool has one thread less than it is told, beside those that call.
+        threads = max(cpu.cores() - at_once + 1, 1)
+        session = open_session(self._runnable(tuple(fetch)), threads, alone=False)
+        return functools.partial(self._run, session, tuple(fetch))
+
+    def _run(
+        self, session: Any, names: tuple[str, ...], feeds: Mapping[str, NDArray[Any]]
+    ) -> dict[str, NDArray[Any]]:
         wrong = set(feeds) ^ set(self.inputs)
         if wrong:
             raise DataError(f"the model's inputs are {list(self.inputs)}, not {sorted(feeds)}")

@@ -39,6 +39,15 @@ def copy_model(
     keep : asked with the graph's field ("node", "initializer", ...) and the name of the item,
         for a node that of its first output
     """
+    copy_head(source, target)
+    for field, value in source.graph.ListFields():
+        if field.is_repeated:
+            kept = (item for item in value if keep(field.name, _item_name(item)))
+            getattr(target.graph, field.name).extend(kept)
+
+
+def copy_head(source: onnx.ModelProto, target: onnx.ModelProto) -> None:
+    """Copy what a model says of itself, and nothing that its graph consists of."""
     for from_, to in ((source, target), (source.graph, target.graph)):
         for field, value in from_.ListFields():
             if field.name == "graph":
@@ -47,9 +56,6 @@ def copy_model(
                 setattr(to, field.name, value)
             elif from_ is source:
                 getattr(to, field.name).extend(value)
-            else:
-                kept = (item for item in value if keep(field.name, _item_name(item)))
-                getattr(to, field.name).extend(kept)
 
 
 def _item_name(item: Any) -> str:

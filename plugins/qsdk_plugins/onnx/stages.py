@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -65,12 +66,14 @@ def _lazy(
 ) -> Callable[[Arrays], dict[str, NDArray[Any]]]:
     """A session that is opened when the types of its inputs are known."""
     sessions: list[Any] = []
+    opening = threading.Lock()
 
     def run(held: Arrays) -> dict[str, NDArray[Any]]:
         feeds = {name: held[name] for name in inputs}
-        if not sessions:
-            proto = piece(graph, nodes, feeds, outputs).SerializeToString()
-            sessions.append(open_session(proto, alone=False, is_piece=True))
+        with opening:
+            if not sessions:
+                proto = piece(graph, nodes, feeds, outputs).SerializeToString()
+                sessions.append(open_session(proto, 1, alone=False, is_piece=True))
         try:
             values = sessions[0].run(outputs, feeds)
         except Exception as error:  # onnxruntime has a type of its own for each fault

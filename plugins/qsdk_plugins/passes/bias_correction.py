@@ -5,9 +5,10 @@ Source: Nagel et al., arXiv:1906.04721, section 4.2, in its empirical form.
 
 from __future__ import annotations
 
-import itertools
+import contextlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import ClassVar
 
 import attrs
@@ -15,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import qsdk
+from qsdk import cpu
 from qsdk.errors import DataError
+from qsdk.in_order import in_order
 from qsdk.interfaces import Changes, Layer, Model, ModelPass, Stage, as_expected, noise
 from qsdk.interfaces.model_pass import Feeds
 from qsdk_plugins.passes.samples import HELD_BYTES, first_samples
@@ -54,23 +57,18 @@ class BiasCorrection(ModelPass):
         found = [dict(feeds) for feeds in expected]
         biases: dict[str, Doubles] = {}
         stages = (_in_turn(each.stages(layers)) for each in (reference, model))
-        for stage_before, stage in zip(*stages, strict=True):
-            layer = layers[stage.layer]
-            sums = _Mean(layer), _Mean(layer)
-            bytes_held = 0
-            for i in range(len(expected)):
-                expected[i] = sums[0].advanced(stage_before, expected[i])
-                found[i] = sums[1].advanced(stage, found[i])
-                bytes_held += sum(a.nbytes for at in (expected, found) for a in at[i].values())
-                if bytes_held > HELD_BYTES:
-                    break
-            del expected[i + 1 :], found[i + 1 :]
-            shift = sums[0].value - sums[1].value
-            biases[layer.name] = np.asarray(layer.bias, np.float64) + shift
-            for tensors in found:
-                value = tensors[stage.output]
-                tensors[stage.output] = value + layer.along(shift, value)
-            self._hold(layer, reference, (stage_before.output, expected), (stage.output, found))
+        with ThreadPoolExecutor(cpu.cores()) as pool:
+            for stage_before, stage in zip(*stages, strict=True):
+                layer = layers[stage.layer]
+                both = _Side(layer, stage_before, expected), _Side(layer, stage, found)
+                _advance(both, pool)
+                shift = both[0].mean - both[1].mean
+                biases[layer.name] = np.asarray(layer.bias, np.float64) + shift
+                for tensors in found:
+                    value = tensors[stage.output]
+                    tensors[stage.output] = value + layer.along(shift, value)
+                held = (stage_before.output, expected), (stage.output, found)
+                self._hold(layer, reference, *held)
         return model.changed(Changes(biases=biases))
 
     def _feeds(self, reference: Model, calibration: Iterable[Feeds]) -> Iterable[Feeds]:
@@ -88,25 +86,48 @@ def _in_turn(stages: Sequence[Stage]) -> Iterator[Stage]:
         yield waiting.popleft()
 
 
-class _Mean:
-    """Of each channel of a layer's output, over all batches that a stage has run on."""
+class _Side:
+    """A stage of one of the two models, run batch by batch on what is held of each."""
 
-    def __init__(self, layer: Layer):
-        self._layer, self._total, self._count = layer, np.zeros(layer.shape[0]), 0
+    def __init__(self, layer: Layer, stage: Stage, held: list[Tensors]):
+        self._layer, self._stage, self.held = layer, stage, held
+        self._total, self._count = np.zeros(layer.shape[0]), 0
 
-    def advanced(self, stage: Stage, tensors: Tensors) -> Tensors:
-        """Run a stage on what is held of one batch; what is needed later."""
-        made = stage.run(tensors)
-        value = np.moveaxis(made[stage.output], self._layer.output_axis, -1)
-        channels = len(self._total)
-        self._total += value.reshape(-1, channels).sum(axis=0, dtype=np.float64)
-        self._count += value.size // max(channels, 1)
-        every = itertools.chain(tensors.items(), made.items())
-        return {name: array for name, array in every if name in stage.keep}
+    def run(self, i: int) -> tuple[Tensors, Doubles]:
+        """Of a batch what is needed later, and the sum over each channel of the output."""
+        made = self._stage.run(self.held[i])
+        value = made[self._stage.output]
+        axis = self._layer.output_axis % value.ndim
+        others = tuple(each for each in range(value.ndim) if each != axis)
+        every = {**self.held[i], **made}
+        keep = {name: array for name, array in every.items() if name in self._stage.keep}
+        return keep, value.sum(axis=others, dtype=np.float64)
+
+    def take(self, i: int, tensors: Tensors, total: Doubles) -> int:
+        """Hold that in the batch's place; how many bytes it is."""
+        self.held[i] = tensors
+        self._total += total
+        self._count += tensors[self._stage.output].size // max(len(total), 1)
+        return sum(array.nbytes for array in tensors.values())
 
     @property
-    def value(self) -> Doubles:
+    def mean(self) -> Doubles:
+        """Of each channel, over all batches that are held."""
         return self._total / max(self._count, 1)
+
+
+def _advance(sides: Sequence[_Side], pool: Executor) -> None:
+    """Both stages on each batch, until too much is held: the last batches are left out then."""
+    bytes_held, every = 0, range(len(sides[0].held))
+    done = in_order(pool, lambda i: [side.run(i) for side in sides], every, cpu.cores())
+    with contextlib.closing(done):
+        for i, results in enumerate(done):
+            for side, result in zip(sides, results, strict=True):
+                bytes_held += side.take(i, *result)
+            if bytes_held > HELD_BYTES:
+                break
+    for side in sides:
+        del side.held[i + 1 :]
 
 
 @attrs.frozen(kw_only=True)

@@ -69,10 +69,26 @@ static void try_histogram(size_t n, int log_bins, int exponent, int growth)
     right &= !memcmp(counts, oracle, counts_bytes) && seen.zeros == zeros;
     right &= seen.exponent == largest && seen.low == low && seen.high == high;
     expect(right, set->name, (long)n, log_bins, exponent);
+    int64_t *fresh = guarded(4, counts_bytes);
+    const size_t first = draw((uint32_t)n + 1);
+    int32_t reached = INT32_MIN;
+    int64_t met = 0;
+    float ends[2];
+    memset(counts, 0, counts_bytes);
+    right = qsdk_histogram_more_portable(set, x, first, bins, tables, fresh, counts, &reached, &met,
+                                         ends);
+    right &= qsdk_histogram_more_portable(set, x + first, n - first, bins, tables, fresh, counts,
+                                          &reached, &met, ends);
+    right &= !memcmp(counts, oracle, counts_bytes) && met == zeros && reached == largest;
+    expect(right, "in two pieces", (long)n, log_bins, exponent);
     if (n) {
         x[draw((uint32_t)n)] = draw(2) ? NAN : -INFINITY;
         right = !qsdk_histogram_portable(set, x, n, bins, tables, counts, &seen);
         expect(right, "not finite", (long)n, log_bins, exponent);
+        right = !qsdk_histogram_more_portable(set, x, n, bins, tables, fresh, fresh + bins, &reached,
+                                              &met, ends);
+        right &= reached == largest && met == zeros;
+        expect(right, "not finite, added", (long)n, log_bins, exponent);
     }
 }
 
