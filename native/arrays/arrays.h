@@ -64,16 +64,14 @@ void qsdk_decode_rows_portable(const struct qsdk_arrays *set, const uint8_t *pac
                                size_t length, int bits, int is_signed, const float *scale,
                                const int32_t *zero_point, uint8_t *codes, float *x);
 
-/* counts[2 * bins] and seen of n values; tables is scratch of 4 * (2 * bins + 1) words. Returns 1, or
- * 0 if a value is not finite, and then counts and seen mean nothing. */
+/* counts[2 * bins] and seen of n values; tables is scratch of 4 * (2 * bins + QSDK_ZERO_PLACES)
+ * words. Returns 1, or 0 if a value is not finite, and then counts and seen mean nothing. */
 int qsdk_histogram_portable(const struct qsdk_arrays *set, const float *x, size_t n, int32_t bins,
                             uint32_t *tables, int64_t *counts, struct qsdk_histogram *seen);
 
-/* The same, added to counts, exponent and zeros of before; ends are low and high of x alone. fresh
- * is scratch like counts. Returns 0 and changes nothing of these if a value is not finite. */
-int qsdk_histogram_more_portable(const struct qsdk_arrays *set, const float *x, size_t n,
-                                 int32_t bins, uint32_t *tables, int64_t *fresh, int64_t *counts,
-                                 int32_t *exponent, int64_t *zeros, float *ends);
+/* The same for each in turn. tables and fresh are scratch like tables and counts, of the most bins. */
+void qsdk_histogram_each_portable(const struct qsdk_arrays *set, struct qsdk_counting *each,
+                                  size_t count, uint32_t *tables, int64_t *fresh);
 /* [/cffi] */
 
 #if defined(__x86_64__) && defined(__GNUC__)

@@ -1,5 +1,6 @@
 /* Per step 32 places by one multiplication and one floor each, then 32 increments into four tables:
- * the increments, about one a cycle, are what it costs. */
+ * the increments, about one a cycle, are what it costs. Zeros, of which there may be many, have eight
+ * places in each table, each met once a step. */
 #include "histogram.h"
 
 #if defined(__x86_64__) && defined(__GNUC__)
@@ -27,15 +28,17 @@ TARGET void qsdk_count_avx2(const float *x, size_t n, const struct qsdk_bins *bi
 {
     const __m256 factors = _mm256_set1_ps(bins->factor);
     const __m256i middle = _mm256_set1_epi32(bins->bins);
-    const __m256i zeros_place = _mm256_set1_epi32(2 * bins->bins);
-    const size_t width = 2 * (size_t)bins->bins + 1, vectors = bins->factor > 0 ? n - n % 32 : 0;
+    const __m256i first = _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1); /* of the places of zeros */
+    const size_t width = 2 * (size_t)bins->bins + QSDK_ZERO_PLACES;
+    const size_t vectors = bins->factor > 0 ? n - n % 32 : 0;
     uint32_t *const a = tables, *const b = a + width, *const c = b + width, *const d = c + width;
     uint64_t pair[16]; /* of places: half as many loads */
     for (size_t i = 0; i < vectors; i += 32) {
         __builtin_prefetch(x + i + ahead);
         __builtin_prefetch(x + i + ahead + 16);
         for (int j = 0; j < 32; j += 8) {
-            const __m256i index = places_avx2(x + i + j, factors, middle, zeros_place);
+            const __m256i zeros = _mm256_add_epi32(first, _mm256_set1_epi32(2 * bins->bins + j / 4));
+            const __m256i index = places_avx2(x + i + j, factors, middle, zeros);
             _mm256_storeu_si256((__m256i *)(void *)(pair + j / 2), index);
         }
         for (int j = 0; j < 16; j += 2) {

@@ -1,5 +1,6 @@
 /* Per step 32 places by one multiplication and one floor each, then 32 increments into four tables:
- * the increments, about one a cycle, are what it costs. */
+ * the increments, about one a cycle, are what it costs. Zeros, of which there may be many, have eight
+ * places in each table, each met once a step. */
 #include "histogram.h"
 
 #if defined(__x86_64__) && defined(__GNUC__)
@@ -26,15 +27,18 @@ TARGET void qsdk_count_avx512(const float *x, size_t n, const struct qsdk_bins *
 {
     const __m512 factors = _mm512_set1_ps(bins->factor);
     const __m512i middle = _mm512_set1_epi32(bins->bins);
-    const __m512i zeros_place = _mm512_set1_epi32(2 * bins->bins);
-    const size_t width = 2 * (size_t)bins->bins + 1, vectors = bins->factor > 0 ? n - n % 32 : 0;
+    const __m512i first = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+    const __m512i low = _mm512_add_epi32(first, _mm512_set1_epi32(2 * bins->bins));
+    const __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(4));
+    const size_t width = 2 * (size_t)bins->bins + QSDK_ZERO_PLACES;
+    const size_t vectors = bins->factor > 0 ? n - n % 32 : 0;
     uint32_t *const a = tables, *const b = a + width, *const c = b + width, *const d = c + width;
     uint64_t pair[16]; /* of places: half as many loads */
     for (size_t i = 0; i < vectors; i += 32) {
         __builtin_prefetch(x + i + ahead);
         __builtin_prefetch(x + i + ahead + 16);
-        _mm512_storeu_si512(pair, places_avx512(x + i, factors, middle, zeros_place));
-        _mm512_storeu_si512(pair + 8, places_avx512(x + i + 16, factors, middle, zeros_place));
+        _mm512_storeu_si512(pair, places_avx512(x + i, factors, middle, low));
+        _mm512_storeu_si512(pair + 8, places_avx512(x + i + 16, factors, middle, high));
         for (int j = 0; j < 16; j += 2) {
             a[(uint32_t)pair[j]]++;
             b[pair[j] >> 32]++;

@@ -1,5 +1,6 @@
 /* Per step 32 places by one multiplication and one floor each, then 32 increments into four tables:
- * the increments, about one a cycle, are what it costs. */
+ * the increments, about one a cycle, are what it costs. Zeros, of which there may be many, have eight
+ * places in each table, each met once a step. */
 #include "histogram.h"
 
 #if defined(__aarch64__) && defined(__GNUC__)
@@ -22,15 +23,18 @@ void qsdk_count_neon(const float *x, size_t n, const struct qsdk_bins *bins, uin
 {
     const float32x4_t factors = vdupq_n_f32(bins->factor);
     const int32x4_t middle = vdupq_n_s32(bins->bins);
-    const uint32x4_t zeros_place = vdupq_n_u32(2 * (uint32_t)bins->bins);
-    const size_t width = 2 * (size_t)bins->bins + 1, vectors = bins->factor > 0 ? n - n % 32 : 0;
+    const uint32_t zeros_place = 2 * (uint32_t)bins->bins;
+    const size_t width = zeros_place + QSDK_ZERO_PLACES;
+    const size_t vectors = bins->factor > 0 ? n - n % 32 : 0;
     uint32_t *const a = tables, *const b = a + width, *const c = b + width, *const d = c + width;
     uint32_t index[32];
     for (size_t i = 0; i < vectors; i += 32) {
         __builtin_prefetch(x + i + ahead);
         __builtin_prefetch(x + i + ahead + 16);
-        for (int j = 0; j < 32; j += 4)
-            vst1q_u32(index + j, places_neon(x + i + j, factors, middle, zeros_place));
+        for (int j = 0; j < 32; j += 4) {
+            const uint32x4_t zeros = vdupq_n_u32(zeros_place + (uint32_t)j / 4);
+            vst1q_u32(index + j, places_neon(x + i + j, factors, middle, zeros));
+        }
         for (int j = 0; j < 32; j += 4) {
             a[index[j]]++;
             b[index[j + 1]]++;

@@ -34,11 +34,13 @@ static struct qsdk_bins bins_portable(int32_t bins, int32_t exponent)
 /* What the tables counted is added to counts, and they begin anew; returns the zeros. */
 static int64_t collect_portable(uint32_t *tables, int32_t bins, int64_t *counts)
 {
-    const size_t width = 2 * (size_t)bins + 1, last = width - 1;
+    const size_t last = 2 * (size_t)bins, width = last + QSDK_ZERO_PLACES;
     const uint32_t *a = tables, *b = a + width, *c = b + width, *d = c + width;
     for (size_t i = 0; i < last; i++)
         counts[i] += (int64_t)a[i] + b[i] + c[i] + d[i];
-    const int64_t zeros = (int64_t)a[last] + b[last] + c[last] + d[last];
+    int64_t zeros = 0;
+    for (size_t i = last; i < width; i++)
+        zeros += (int64_t)a[i] + b[i] + c[i] + d[i];
     memset(tables, 0, 4 * width * sizeof *tables);
     return zeros;
 }
@@ -72,7 +74,7 @@ int qsdk_histogram_portable(const struct qsdk_arrays *set, const float *x, size_
 {
     struct qsdk_bins grid = bins_portable(bins, 0);
     *seen = (struct qsdk_histogram){QSDK_INFINITY, -QSDK_INFINITY, INT32_MIN, 0};
-    memset(tables, 0, 4 * (2 * (size_t)bins + 1) * sizeof *tables);
+    memset(tables, 0, 4 * (2 * (size_t)bins + QSDK_ZERO_PLACES) * sizeof *tables);
     memset(counts, 0, 2 * (size_t)bins * sizeof *counts);
     for (size_t i = 0, counted = 0; i < n; i += BLOCK) {
         const size_t some = n - i < BLOCK ? n - i : BLOCK;
@@ -97,25 +99,34 @@ int qsdk_histogram_portable(const struct qsdk_arrays *set, const float *x, size_
     return 1;
 }
 
-int qsdk_histogram_more_portable(const struct qsdk_arrays *set, const float *x, size_t n,
-                                 int32_t bins, uint32_t *tables, int64_t *fresh, int64_t *counts,
-                                 int32_t *exponent, int64_t *zeros, float *ends)
+/* What was counted afresh is added to what was counted before, over the larger of both ranges. */
+static void add_portable(struct qsdk_counting *to, int64_t *fresh, struct qsdk_histogram *seen)
 {
-    struct qsdk_histogram more;
-    if (!qsdk_histogram_portable(set, x, n, bins, tables, fresh, &more))
-        return 0;
-    ends[0] = more.low;
-    ends[1] = more.high;
-    *zeros += more.zeros;
-    if (more.exponent == INT32_MIN)
-        return 1;
-    if (*exponent == INT32_MIN)
-        *exponent = more.exponent;
-    for (; *exponent < more.exponent; ++*exponent)
-        double_portable(counts, bins);
-    for (; more.exponent < *exponent; more.exponent++)
-        double_portable(fresh, bins);
-    for (size_t i = 0; i < 2 * (size_t)bins; i++)
-        counts[i] += fresh[i];
-    return 1;
+    *to->zeros += seen->zeros;
+    if (seen->exponent == INT32_MIN)
+        return;
+    if (*to->exponent == INT32_MIN)
+        *to->exponent = seen->exponent;
+    for (; *to->exponent < seen->exponent; ++*to->exponent)
+        double_portable(to->counts, to->bins);
+    for (; seen->exponent < *to->exponent; seen->exponent++)
+        double_portable(fresh, to->bins);
+    for (size_t i = 0; i < 2 * (size_t)to->bins; i++)
+        to->counts[i] += fresh[i];
+}
+
+void qsdk_histogram_each_portable(const struct qsdk_arrays *set, struct qsdk_counting *each,
+                                  size_t count, uint32_t *tables, int64_t *fresh)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct qsdk_counting *const one = each + i;
+        struct qsdk_histogram seen;
+        one->is_finite =
+            qsdk_histogram_portable(set, one->x, one->n, one->bins, tables, fresh, &seen);
+        if (!one->is_finite)
+            continue;
+        one->low = seen.low;
+        one->high = seen.high;
+        add_portable(one, fresh, &seen);
+    }
 }

@@ -24,7 +24,7 @@ class Coverage:
     low: NDArray[np.float32] = attrs.field(factory=lambda: np.full(2, np.nan, np.float32))
     high: NDArray[np.float32] = attrs.field(factory=lambda: np.full(2, np.nan, np.float32))
 
-    def with_batch(self, low: np.float32, high: np.float32) -> Self:
+    def with_batch(self, low: float, high: float) -> Self:
         """This after one more batch, whose values lie between these ends."""
         more = type(self)(
             1, np.array([low, np.nan], np.float32), np.array([high, np.nan], np.float32)

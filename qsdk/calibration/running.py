@@ -5,29 +5,27 @@ from __future__ import annotations
 import contextlib
 import functools
 import operator
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
 import attrs
 import numpy as np
-from numpy.typing import NDArray
 
 from qsdk import cpu
-from qsdk.calibration.feeds import Batch, Data, Feeds, as_batches, batches, not_finite
+from qsdk.calibration.feeds import Batch, Data, Feeds, as_batches, batches
+from qsdk.calibration.observing import Each, Group, Observing, Tensors, both
 from qsdk.calibration.statistics import DIGEST_BITS, Calibration, load_calibration
 from qsdk.calibration.watch import Watch
 from qsdk.errors import DataError
 from qsdk.interfaces import Model
+from qsdk.interfaces.ends import Extent
 from qsdk.interfaces.model import Runner
 
 Progress = Callable[[int, int, str], None]
-Tensors = dict[str, NDArray[Any]]
-Extent = tuple[np.float32, np.float32]  # the lowest and the highest value
 
 TENSOR_BYTES = 2**26  # of watched tensors at a time, where nothing else is said
 PART_BYTES = 2**25  # of these that one thread computes and observes: few enough to lie in a cache
@@ -58,9 +56,10 @@ def calibrate(
     Raises DataError for data that the model cannot take, and for tensors that become NaN.
     """
     data = as_batches(data)
-    run = _Run(model, watches, progress, max_memory)
+    found = Calibration.new(watches, model.fingerprint())
     if state is not None and Path(state).exists():
-        run.found = load_calibration(state, watches, run.found.model)
+        found = load_calibration(state, watches, found.model)
+    run = _Run(model, found, progress, max_memory)
     keeper = _Keeper(run, state, save_seconds)
     with _threads(executor) as pool:
         return run.over(data, pool, keeper)
@@ -109,22 +108,20 @@ class _Run:
     def __init__(
         self,
         model: Model,
-        watches: Sequence[Watch],
+        found: Calibration,
         progress: Progress | None,
         max_memory: int | None,
     ):
         self.model = model
-        self.found = Calibration.new(watches, model.fingerprint())
-        self._fetch = [name for watch in watches for name in watch.site.watched]
+        self.found = found
+        self._observing = Observing(self.found.watches, self.found.observers)
+        self._fetch = [name for watch in found.watches.values() for name in watch.site.watched]
         self._progress = progress or (lambda done, total, name: None)
         self._max_memory = max_memory
         self._nbytes: dict[Any, int] = {}  # of watched tensors, by the lengths of the inputs
-        # Threads that observe hand the interpreter to and fro; those that run the model do not.
-        self._observing = threading.Semaphore(max(cpu.cores() // 2, 1))
         self._runners: dict[int, Runner] = {}  # by how many call it at once
-        self._locks = {name: threading.Lock() for name in self.found.watches}
-        self._under_way: deque[tuple[_Part, Future[list[Extent]]]] = deque()
-        self._extents: list[list[Extent]] = []  # of the batch whose parts come in
+        self._under_way: deque[tuple[_Part, Future[dict[str, Extent]]]] = deque()
+        self._extents: list[dict[str, Extent]] = []  # of the batch whose parts come in
 
     def over(self, data: Data, pool: Executor, keeper: _Keeper) -> Calibration:
         total = operator.length_hint(data)  # 0 where it does not tell
@@ -170,7 +167,9 @@ class _Run:
         Rows from the lengths of a row alone, so that any number of threads sees the same parts.
         """
         if not self._can_cut(batch):
-            known = self._nbytes.get(_lengths(batch.feeds)) if self._is_indifferent else None
+            known = (
+                self._nbytes.get(_lengths(batch.feeds)) if self._observing.is_indifferent else None
+            )
             return 0, 1 if known is None else self._at_once(known)
         first = {name: array[:1] for name, array in batch.feeds.items()}
         is_new = _lengths(first) not in self._nbytes
@@ -221,32 +220,21 @@ class _Run:
         free = [t.shape is not None and t.shape[:1] == (None,) for t in types.values()]
         lengths = {len(array) if array.ndim else 0 for array in batch.feeds.values()}
         is_free = bool(free) and all(free) and len(lengths) == 1 and 0 not in lengths
-        return is_free and self._is_indifferent
-
-    @functools.cached_property
-    def _is_indifferent(self) -> bool:
-        """Whether no observer cares in which order and in what pieces it sees its data."""
-        return all(observer.mergeable for observer in self.found.observers.values())
+        return is_free and self._observing.is_indifferent
 
     def _begin(self, part: _Part, pool: Executor) -> None:
         """Run a part and observe it: in a thread of its own, or with all of them by site."""
         if part.at_once > 1:
             self._under_way.append((part, pool.submit(self._seen, part, map)))
             return
-        seen: Future[list[Extent]] = Future()
+        seen: Future[dict[str, Extent]] = Future()
         seen.set_result(self._seen(part, functools.partial(_all, pool)))
         self._under_way.append((part, seen))
 
-    def _seen(self, part: _Part, each: Callable[..., Iterable[Extent]]) -> list[Extent]:
+    def _seen(self, part: _Part, each: Each) -> dict[str, Extent]:
         number = part.batch.number
         tensors = self._tensors(part.feeds, number, part.at_once)
-        with self._observing:
-            return list(
-                each(
-                    lambda name: self._observe(name, tensors, number, part.start),
-                    self.found.watches,
-                )
-            )
+        return self._observing.show(tensors, number, part.start, each)
 
     def _end(self, left: int, total: int) -> None:
         """Wait for parts, the first first, until so many are left; count batches that are whole."""
@@ -273,28 +261,14 @@ class _Run:
             self._runners = {at_once: self.model.runner(self._fetch, at_once)}
         return self._runners[at_once]
 
-    def _observe(self, name: str, tensors: Tensors, number: int, start: int) -> Extent:
-        """Show one site's tensors to its observer; the ends of their values."""
-        lowest, highest = np.float32(np.inf), np.float32(-np.inf)
-        for tensor in self.found.watches[name].site.watched:
-            try:
-                with self._locks[name]:
-                    ends = self.found.observers[name].observe(tensors[tensor])
-            except DataError as error:
-                if np.isfinite(tensors[tensor]).all():
-                    raise DataError(f"tensor {tensor!r} in batch {number}: {error}") from None
-                raise not_finite(tensor, tensors[tensor], number, start) from None
-            if ends is not None:
-                low, high = ends.whole
-                lowest, highest = min(lowest, low), max(highest, high)
-        return lowest, highest
-
-    def _count(self, batch: Batch, seen: list[list[Extent]]) -> None:
+    def _count(self, batch: Batch, seen: list[dict[str, Extent]]) -> None:
         found = self.found
-        for name, extents in zip(found.watches, zip(*seen, strict=True), strict=True):
-            low, high = min(e[0] for e in extents), max(e[1] for e in extents)
-            if low <= high:  # not where all of it was empty
-                found.coverage[name] = found.coverage[name].with_batch(low, high)
+        whole: dict[str, Extent] = {}
+        for extents in seen:
+            for name, extent in extents.items():
+                whole[name] = both(whole.get(name, extent), extent)
+        for name, extent in whole.items():
+            found.coverage[name] = found.coverage[name].with_batch(*extent)
         found.batches += 1
         found.rows += batch.rows
         found.data = (found.data + batch.digest()) % 2**DIGEST_BITS
@@ -304,8 +278,8 @@ def _lengths(feeds: Feeds) -> tuple[Any, ...]:
     return tuple((name, array.shape) for name, array in feeds.items())
 
 
-def _all(pool: Executor, task: Callable[[str], Extent], names: Iterable[str]) -> list[Extent]:
+def _all(pool: Executor, task: Callable[[Group], None], groups: Sequence[Group]) -> list[None]:
     """What the task gives for each; an error leaves nobody at work."""
-    futures = [pool.submit(task, name) for name in names]
+    futures = [pool.submit(task, group) for group in groups]
     wait(futures)
     return [future.result() for future in futures]

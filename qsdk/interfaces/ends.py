@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from qsdk.errors import DataError
 
+Extent = tuple[float, float]  # the lowest and the highest value, of all channels
+
 
 @attrs.frozen(eq=False)
 class Ends:
@@ -45,11 +47,8 @@ class Ends:
         return Ends(np.minimum(self.low, other.low), np.maximum(self.high, other.high))
 
     @property
-    def whole(self) -> tuple[np.float32, np.float32]:
-        """The lowest and the highest of all channels."""
-        if self.low.size == 1:
-            return self.low[0], self.high[0]
-        return self.low.min(), self.high.max()
+    def extent(self) -> Extent:
+        return float(self.low.min()), float(self.high.max())
 
     def range(self, axis: int | None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Copies of both, of the shape that :meth:`Observer.range` gives."""

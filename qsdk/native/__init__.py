@@ -7,7 +7,7 @@ that arrays are finite, scales positive, zero points on the grid.
 """
 
 from qsdk.native.door import array_set, array_sets, available, cpu_features, library, reason
-from qsdk.native.histograms import MOST_BINS, Counter
+from qsdk.native.histograms import MOST_BINS, Counter, count_each
 from qsdk.native.packing import pack, pack_above, unpack
 from qsdk.native.rounding import encode_rows, squant
 from qsdk.native.rows import (
@@ -28,6 +28,7 @@ __all__ = [
     "array_set",
     "array_sets",
     "available",
+    "count_each",
     "cpu_features",
     "decode_rows",
     "dequantize_rows",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -33,39 +34,48 @@ class Counter:
         self._bins = counts.size // 2
         if not 2 <= self._bins <= MOST_BINS or counts.size & (counts.size - 1):
             raise NativeError(f"bins is {self._bins}; give a power of two from 2 to {MOST_BINS}")
-        self._into = pointer(counts), pointer(exponent), pointer(zeros)
-        self._set, self._count = functions(), library().lib.qsdk_histogram_more_portable
+        # The struct does not keep alive what it points to.
+        self._held = pointer(counts), pointer(exponent), pointer(zeros)
+        self._job = library().ffi.new("struct qsdk_counting *")
+        self._job.counts, self._job.exponent, self._job.zeros = self._held
+        self._job.bins = self._bins
 
-    def add(self, values: NDArray[np.float32]) -> NDArray[np.float32] | None:
+    def add(self, values: NDArray[np.float32]) -> tuple[float, float] | None:
         """Count values, float32 (n,); memory is read once.
 
-        Returns the least and the greatest of them, float32 (2,), infinity and minus infinity of
-        none; None, and nothing changed, if one is not finite.
+        Returns the least and the greatest of them, infinity and minus infinity of none; None, and
+        nothing changed, if one is not finite.
         """
-        check("values", values, (FLOAT32,), "n")
-        scratch, ends = _scratch.of(self._bins), np.empty(2, np.float32)
-        is_finite = self._count(
-            self._set,
-            pointer(values),
-            values.size,
-            self._bins,
-            *scratch,
-            *self._into,
-            pointer(ends),
-        )
-        return ends if is_finite else None
+        return count_each([self], [values])[0]
+
+
+def count_each(
+    counters: Sequence[Counter], values: Sequence[NDArray[np.float32]]
+) -> list[tuple[float, float] | None]:
+    """:meth:`Counter.add` for each, in one call of C."""
+    jobs = library().ffi.new("struct qsdk_counting[]", len(counters))
+    held = []
+    for i, (counter, floats) in enumerate(zip(counters, values, strict=True)):
+        check("values", floats, (FLOAT32,), "n")
+        held.append(pointer(floats))
+        jobs[i] = counter._job[0]
+        jobs[i].x, jobs[i].n = held[-1], floats.size
+    scratch = _scratch.of(max((counter._bins for counter in counters), default=0))
+    library().lib.qsdk_histogram_each_portable(functions(), jobs, len(counters), *scratch)
+    return [(job.low, job.high) if job.is_finite else None for job in jobs]
 
 
 class _Scratch(threading.local):
-    """Memory that C counts in: one for each thread, of the bins that were asked for last."""
+    """Memory that C counts in: one for each thread, of the most bins that were asked for."""
 
     _bins = 0
     _held: tuple[Any, ...] = ()
 
     def of(self, bins: int) -> tuple[Any, ...]:
         """Tables and counts."""
-        if bins != self._bins:
-            tables, counts = np.empty(4 * (2 * bins + 1), np.uint32), np.empty(2 * bins, np.int64)
+        if bins > self._bins:
+            zeros = library().lib.QSDK_ZERO_PLACES
+            tables, counts = np.empty(4 * (2 * bins + zeros), "u4"), np.empty(2 * bins, np.int64)
             self._bins, self._held = bins, (pointer(tables), pointer(counts))
         return self._held
 

@@ -22,8 +22,7 @@ class Counted:
         self._arrays = np.zeros(2 * bins, np.int64), np.int32([NOTHING]), np.int64([0])
 
     def add(self, values):
-        ends = native.Counter(*self._arrays).add(values)
-        return None if ends is None else tuple(ends)
+        return native.Counter(*self._arrays).add(values)
 
     @property
     def found(self):

@@ -7,17 +7,19 @@ their own, because after ReLU they would drown everything else.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import attrs
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 import qsdk
 from qsdk import native
 from qsdk.errors import DataError
 from qsdk.interfaces import Ends, Observer
+from qsdk.interfaces.ends import Extent
+from qsdk.interfaces.finite import not_finite
 
 NOTHING = np.iinfo(np.int32).min  # the exponent before anything but zeros was seen
 SMALLEST, LARGEST = -148, 128  # exponents that float32 values have
@@ -87,20 +89,20 @@ class Seen:
             self.counts[channel, quarter : 3 * quarter] = pairs
             self.exponent[channel] += 1
 
-    def count_in_c(self, channel: int, values: NDArray[np.float32]) -> NDArray[np.float32] | None:
-        """Take in values; their two ends, or None, and nothing changed, if one is not finite."""
+    def counter(self, channel: int = 0) -> native.Counter:
+        """What counts for a channel in C."""
         if channel not in self._counters:
             one = slice(channel, channel + 1)
             self._counters[channel] = native.Counter(
                 self.counts[channel], self.exponent[one], self.zeros[one]
             )
-        return self._counters[channel].add(values)
+        return self._counters[channel]
 
     def count(self, channel: int, values: NDArray[np.float32], exponent: int) -> None:
         """Take in values, finite, not all zero and smaller than ``2**exponent``."""
         bins = self.counts.shape[1] // 2
         if counts_in_c(bins):
-            self.count_in_c(channel, values)
+            self.counter(channel).add(values)
             return
         self.grow(channel, exponent)
         self.zeros[channel] += int((values == 0).sum())
@@ -148,17 +150,48 @@ class Histogram(Observer):
             raise DataError("nothing was observed; give at least one batch that is not empty")
         return self._seen
 
+    @classmethod
+    def observe_each(
+        cls, observers: Sequence[Self], tensors: Sequence[ArrayLike]
+    ) -> list[Extent | DataError | None]:
+        pairs = list(zip(observers, tensors, strict=True))
+        if not native.available() or not all(o._counts_whole(x) for o, x in pairs):
+            return super().observe_each(observers, tensors)
+        begun = {id(o): o._begun() for o in observers}  # one may be given several tensors
+        counters = [begun[id(o)].counter() for o in observers]
+        found = native.count_each(counters, [np.asarray(x).reshape(-1) for x in tensors])
+        return [
+            o._joined(begun[id(o)], extent) or not_finite(x, np.asarray(x), "the batch")
+            for (o, x), extent in zip(pairs, found, strict=True)
+        ]
+
+    def _counts_whole(self, x: ArrayLike) -> bool:
+        """Whether the batch is one row that C takes as it is."""
+        if not isinstance(x, np.ndarray) or self.axis is not None or self.bins > native.MOST_BINS:
+            return False
+        return x.dtype == np.float32 and x.flags.c_contiguous and x.size > 0
+
     def _take(self, rows: NDArray[np.float32]) -> Ends | None:
         if len(rows) > 1 or not counts_in_c(self.bins):
             return super()._take(rows)  # the counts of all channels would be there twice
-        seen = self._seen or Seen.nothing(Ends.of(*np.zeros((2, 1), np.float32)), self.bins)
-        found = seen.count_in_c(0, rows[0])
+        seen = self._begun()
+        found = self._joined(seen, seen.counter().add(rows[0]))
+        return Ends.of(*np.array(found, np.float32).reshape(2, 1)) if found else None
+
+    def _begun(self) -> Seen:
+        """What was seen of one channel, or what is to be held once there is something."""
+        return self._seen or Seen.nothing(Ends.of(*np.zeros((2, 1), np.float32)), self.bins)
+
+    def _joined(self, seen: Seen, found: Extent | None) -> Extent | None:
+        """The ends of a batch, which ``seen`` now holds too; None if it did not count it."""
         if found is None:
             return None
-        ends = Ends.of(found[:1], found[1:])
-        seen.ends = ends.joined(self._seen.ends if self._seen else None)
+        low, high = found
+        if self._seen is None or low < seen.ends.low[0] or high > seen.ends.high[0]:
+            ends = Ends.of(np.array([low], np.float32), np.array([high], np.float32))
+            seen.ends = ends.joined(self._seen.ends if self._seen else None)
         self._seen = seen
-        return ends
+        return found
 
     def _observe(self, rows: NDArray[np.float32], ends: Ends) -> None:
         if self._seen is None:

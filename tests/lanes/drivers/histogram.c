@@ -47,7 +47,7 @@ static void try_histogram(size_t n, int log_bins, int exponent, int growth)
     const int32_t bins = 1 << log_bins;
     const size_t counts_bytes = 2 * (size_t)bins * sizeof(int64_t);
     float *x = guarded(0, n * sizeof *x), low = INFINITY, high = -INFINITY;
-    uint32_t *tables = guarded(1, 4 * (2 * (size_t)bins + 1) * sizeof *tables);
+    uint32_t *tables = guarded(1, 4 * (2 * (size_t)bins + QSDK_ZERO_PLACES) * sizeof *tables);
     int64_t *counts = guarded(2, counts_bytes), *oracle = guarded(3, counts_bytes), zeros = 0;
     struct qsdk_histogram seen;
     int largest = INT32_MIN;
@@ -73,21 +73,26 @@ static void try_histogram(size_t n, int log_bins, int exponent, int growth)
     const size_t first = draw((uint32_t)n + 1);
     int32_t reached = INT32_MIN;
     int64_t met = 0;
-    float ends[2];
     memset(counts, 0, counts_bytes);
-    right = qsdk_histogram_more_portable(set, x, first, bins, tables, fresh, counts, &reached, &met,
-                                         ends);
-    right &= qsdk_histogram_more_portable(set, x + first, n - first, bins, tables, fresh, counts,
-                                          &reached, &met, ends);
-    right &= !memcmp(counts, oracle, counts_bytes) && met == zeros && reached == largest;
+    struct qsdk_counting pieces[] = {
+        {x, first, counts, &met, &reached, bins, 0, 0, 0},
+        {x + first, n - first, counts, &met, &reached, bins, 0, 0, 0},
+    };
+    qsdk_histogram_each_portable(set, pieces, 2, tables, fresh);
+    right = pieces[0].is_finite && pieces[1].is_finite && met == zeros && reached == largest;
+    right &= !memcmp(counts, oracle, counts_bytes);
+    right &= low == (pieces[0].low < pieces[1].low ? pieces[0].low : pieces[1].low);
+    right &= high == (pieces[0].high > pieces[1].high ? pieces[0].high : pieces[1].high);
     expect(right, "in two pieces", (long)n, log_bins, exponent);
     if (n) {
         x[draw((uint32_t)n)] = draw(2) ? NAN : -INFINITY;
         right = !qsdk_histogram_portable(set, x, n, bins, tables, counts, &seen);
         expect(right, "not finite", (long)n, log_bins, exponent);
-        right = !qsdk_histogram_more_portable(set, x, n, bins, tables, fresh, fresh + bins, &reached,
-                                              &met, ends);
-        right &= reached == largest && met == zeros;
+        pieces[0].n = n;
+        memcpy(counts, oracle, counts_bytes);
+        qsdk_histogram_each_portable(set, pieces, 1, tables, fresh);
+        right = !pieces[0].is_finite && met == zeros && reached == largest;
+        right &= !memcmp(counts, oracle, counts_bytes);
         expect(right, "not finite, added", (long)n, log_bins, exponent);
     }
 }
