@@ -342,6 +342,38 @@ def _nbytes(observer: Observer) -> int:
     return sum(array.nbytes for array in observer.state().values())
 
 
+# -- Many at once
+
+
+@promise(stream)
+def check_many_at_once_are_as_one_by_one(new: New, batches: Array) -> None:
+    """``observe_each`` gives each observer its tensor, one of them two, as ``observe`` does."""
+    several = [new() for _ in batches]
+    given = [*several, several[0]], [*batches, batches[0] * 64]
+    found = type(several[0]).observe_each(*given)
+    for extent, tensor in zip(found, given[1], strict=True):
+        ends = float(tensor.min()), float(tensor.max())
+        require(extent == ends, f"of {ends} it gave {extent}")
+    alone = [seen_by(new, batch) for batch in batches]
+    alone[0].observe(batches[0] * 64)
+    for i, (ours, theirs) in enumerate(zip(several, alone, strict=True)):
+        require_same(ours, theirs, f"observer {i} of {len(several)} at once, and alone,")
+
+
+@promise(stream)
+def check_many_at_once_tell_what_each_refuses(new: New, batches: Array) -> None:
+    """``observe_each`` gives the error of a tensor in its place; the others are observed."""
+    several = [new(), new(), new()]
+    bad = batches[0].copy()
+    bad[-1, -1] = np.nan
+    found = type(several[0]).observe_each(several, [batches[0], bad, batches[1]])
+    require(isinstance(found[1], DataError), f"of NaN it gave {found[1]!r} and no DataError")
+    require(not isinstance(found[0] or found[2], DataError), "a good tensor was refused")
+    require_same(several[1], new(), "an observer that was given NaN, and a new one,")
+    for ours, batch in ((several[0], batches[0]), (several[2], batches[1])):
+        require_same(ours, seen_by(new, batch), "an observer beside one of NaN, and alone,")
+
+
 # -- Merging
 
 

@@ -15,7 +15,9 @@ import pytest
 from small_net import images, saved
 
 import qsdk
+from qsdk.calibration.feeds import Batch
 from qsdk.errors import DataError, FileRefusedError
+from qsdk.interfaces import Model
 
 MERGEABLE = ["minmax", "histogram", "percentile", "kl", "mse"]
 
@@ -103,6 +105,39 @@ def test_an_array_or_a_dict_of_arrays_is_one_batch(model, watched, batches, same
 def test_batches_of_other_lengths_and_a_last_short_one(model, watched):
     data = [images(5), images(1, 1), images(3, 2)]
     assert qsdk.calibrate(model, watched(), data).rows == 9
+
+
+def test_batches_of_a_fixed_length_are_not_cut_and_give_the_same(model, watched, batches, tmp_path):
+    fixed = qsdk.load(saved(tmp_path, batch=5)).folded()
+    found = qsdk.calibrate(fixed, watched(), batches)
+    assert found.codes == pytest.approx(qsdk.calibrate(model, watched(), batches).codes)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_any_number_of_cores_gives_the_same(threads, model, watched, batches, same, monkeypatch):
+    whole = qsdk.calibrate(model, watched("mse"), batches)
+    monkeypatch.setenv("QSDK_NUM_THREADS", str(threads))
+    same(qsdk.calibrate(model, watched("mse"), batches), whole)
+
+
+def test_a_batch_is_cut_into_parts_of_about_one_length():
+    batch = Batch(0, {"x": np.arange(32)})
+    parts = [(start, len(part["x"])) for start, part in batch.parts(10)]
+    assert parts == [(0, 8), (8, 8), (16, 8), (24, 8)]
+    assert [len(part["x"]) for _, part in batch.parts(5)] == [4, 5, 4, 5, 4, 5, 5]
+    assert [start for start, _ in batch.parts(0)] == [0]
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["onnx", "any model"])
+def test_a_runner_gives_several_threads_what_run_gives(own, model, batches):
+    fetch = ["stem_relu6", "y"]
+    runner = model.runner(fetch, 3) if own else Model.runner(model, fetch, 3)
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(runner, [{"x": batch} for batch in batches]))
+    for batch, tensors in zip(batches, found, strict=True):
+        expected = model.run({"x": batch}, fetch)
+        for name in fetch:
+            np.testing.assert_allclose(tensors[name], expected[name], rtol=1e-5, atol=1e-6)
 
 
 # -- Bad data

@@ -201,6 +201,24 @@ class Averages(Good):
         return merged
 
 
+@caught_by("check_many_at_once_are_as_one_by_one")
+class SeesTheFirstOfTwo(Good):
+    @classmethod
+    def observe_each(cls, observers, tensors):
+        once = {id(observer): observer for observer in observers}
+        found = super().observe_each(list(once.values()), tensors[: len(once)])
+        return found + [found[0]] * (len(observers) - len(once))
+
+
+@caught_by("check_many_at_once_tell_what_each_refuses")
+class RaisesForAll(Good):
+    @classmethod
+    def observe_each(cls, observers, tensors):
+        for observer, tensor in zip(observers, tensors, strict=True):
+            observer.observe(tensor)
+        return [(float(np.min(x)), float(np.max(x))) for x in tensors]
+
+
 @caught_by("check_a_new_observer_is_neutral")
 class NothingWins(Good):
     def merge(self, other):
