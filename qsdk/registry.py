@@ -122,6 +122,14 @@ class Registry:
         return f"no {kind or 'plugin'} named {short!r}{did_you_mean(short, names)}{hint}"
 
 
+def full_name(method: str, kind: str = "quantizer") -> str:
+    """``method`` as a name of this kind; what names its kind already stays."""
+    if f"{kind}:" in method:
+        return method
+    *distribution, name = method.split(":")
+    return ":".join([*distribution, kind, name])
+
+
 def _split(name: str) -> tuple[str | None, str | None, str]:
     """``[distribution:][kind:]name``; two parts begin with a kind if there is such a kind."""
     parts = name.split(":")

@@ -21,7 +21,7 @@ class ModelPass(abc.ABC):
     """A frozen value: its options are fields.
 
     needs : what it must be given: "graph" and "run" of the model, "calibration" (feeds, without
-        labels), "reference" (the model before quantization)
+        labels), "reference" (the model before quantization), "codes" (of activations, fixed)
     preserves : whether the new model computes what the old one does, up to rounding
     """
 
@@ -47,6 +47,8 @@ class ModelPass(abc.ABC):
         given = set(model.has) | {"calibration"}  # an empty one is found when it is read
         if reference is not None:
             given |= {"reference"}
+        if "codes" in self.needs and model.codes:
+            given |= {"codes"}
         lacking = sorted(self.needs - given)
         if lacking:
             raise OptionError(

@@ -105,13 +105,13 @@ class Looking(qsdk.AffineQuantizer):
 @pytest.fixture
 def looking(monkeypatch):
     """A registered quantizer that needs the inputs."""
-    from qsdk import plan
     from qsdk.plugins import Entry
+    from qsdk.registry import registry
 
-    find = plan.registry.find
+    find = registry.find
     entry = Entry("quantizer", "looking", "test", "1", "test", Looking)
     monkeypatch.setattr(
-        plan.registry, "find", lambda name: entry if name.endswith("looking") else find(name)
+        registry, "find", lambda name: entry if name.endswith("looking") else find(name)
     )
     Looking.told.clear()
     return Looking.told

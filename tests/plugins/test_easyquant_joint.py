@@ -13,7 +13,7 @@ from small_net import images, saved, small_net
 
 import qsdk
 from qsdk import registry
-from qsdk.errors import DataError, PreflightError
+from qsdk.errors import DataError, OptionError, PreflightError
 from qsdk.interfaces import Coding, FixedCodes
 from qsdk_plugins.onnx.model import OnnxModel
 from qsdk_plugins.passes.scale_search import Fed, Scales, Search
@@ -294,11 +294,21 @@ def test_an_interval_of_one_gives_the_start():
 
 
 def test_weights_without_fixed_codes_before_them_stay():
+    model = OnnxModel(small_net()).folded()
+    rules = [qsdk.Rule(match="fc", activations="float32")]
+    recipe = qsdk.Recipe(method="rtn", options={"bits": 4}, activations="minmax", rules=rules)
+    coded = qsdk.quantize_model(model, recipe, calibration=BATCHES).model
+    tuned = registry.get(JOINT).apply(coded, reference=model, calibration=BATCHES)
+    pairs = zip(coded.layers, tuned.layers, strict=True)
+    same = {before.name: np.array_equal(before.weight, after.weight) for before, after in pairs}
+    assert same["fc"] and not same["b"]
+
+
+def test_a_model_without_fixed_codes_is_refused():
     model = OnnxModel(small_net())
     weights = qsdk.quantize_model(model, "rtn", bits=4).model
-    same = registry.get(JOINT).apply(weights, reference=model, calibration=BATCHES)
-    for before, after in zip(weights.layers, same.layers, strict=True):
-        assert before.stored == after.stored and np.array_equal(before.weight, after.weight)
+    with pytest.raises(OptionError, match="easyquant_joint needs codes"):
+        registry.get(JOINT).apply(weights, reference=model, calibration=BATCHES)
 
 
 def test_no_more_samples_are_read_than_asked_for():
@@ -326,6 +336,12 @@ def test_missing_and_unsound_data_is_refused():
     wrong = {"x": images(2) * np.float32(np.nan)}
     with pytest.raises(DataError, match="the input of stem holds NaN"):
         registry.get(JOINT).apply(coded, reference=model, calibration=[wrong])
+
+
+def test_a_recipe_without_fixed_codes_is_refused_before_any_work(tmp_path):
+    recipe = qsdk.Recipe(method="rtn", passes=[JOINT])
+    with pytest.raises(PreflightError, match="moves scales of activations, and none has fixed"):
+        qsdk.quantize_model(saved(tmp_path), recipe, calibration=BATCHES)
 
 
 def test_it_comes_before_passes_whose_work_would_be_lost(tmp_path):

@@ -63,6 +63,7 @@ class EasyQuantJoint(Tuner):
 
     name: ClassVar[str] = "easyquant_joint"
     paper: ClassVar[str] = "arXiv:2006.16669"
+    needs: ClassVar[frozenset[str]] = Tuner.needs | {"codes"}
 
     measure: str = attrs.field(
         default="cosine", validator=attrs.validators.in_(["cosine", "error"])

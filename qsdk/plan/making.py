@@ -1,8 +1,7 @@
-"""What a run is going to do, and every problem it would meet, before any of it is done."""
+"""A plan is made: a quantizer for each layer, and all problems at once."""
 
 from __future__ import annotations
 
-import itertools
 import os
 import shutil
 from collections.abc import Mapping
@@ -12,38 +11,23 @@ from typing import Any
 import attrs
 
 from qsdk.calibration import Watch
-from qsdk.errors import (
-    ConflictError,
-    NothingQuantizedError,
-    PreflightError,
-    QsdkError,
-    RecipeError,
-    UnknownNameError,
-    did_you_mean,
-    grouped,
-)
+from qsdk.errors import NothingQuantizedError, PreflightError, QsdkError, RecipeError, grouped
 from qsdk.interfaces import (
     Activations,
-    AffineQuantizer,
     InputForm,
     Layer,
     Model,
     ModelPass,
     Quantizer,
-    Site,
-    Tuner,
     columns_refusal,
 )
-from qsdk.operations import as_activations
+from qsdk.plan.inputs import Choice, chosen_activations, find_watches, for_integers, is_observer
+from qsdk.plan.passes import chosen_passes
 from qsdk.recipe import Recipe, positions
-from qsdk.registry import build, registry
-from qsdk.scheme import SCHEME_WORDS, Granularity, Scheme, Slices
-
-Choice = tuple[str, dict[str, Any]]  # a name in the registry with options
+from qsdk.registry import build, full_name, registry
+from qsdk.scheme import Slices
 
 FROM_DATA = frozenset({"hessian", "input_mean"})  # of a layer, where there is data
-WORDS = frozenset(map(str, InputForm))
-FIXED = Scheme(bits=8, signed=False, granularity=Granularity.PER_TENSOR)  # if nothing is said
 
 
 @attrs.frozen
@@ -113,18 +97,24 @@ def make_plan(
             try:
                 coding = recipe.activation_choice(layer, at)
                 if is_observer(coding[0]):
-                    work.append(_task(layer, model, Activations(), *_for_integers(*choice)))
+                    work.append(_task(layer, model, Activations(), *for_integers(*choice)))
                     observed[layer.name] = coding
                 else:
                     work.append(_task(layer, model, chosen_activations(*coding), *choice))
             except QsdkError as error:
                 refused.append((layer.name, str(error)))
     problems += grouped(refused)
-    watches, more = _watches(model, recipe, observed)
+    watches, more = find_watches(model, recipe, observed)
     passes, wrong = chosen_passes(model, recipe)
     looking = any(task.quantizer.capabilities.needs & FROM_DATA for task in work)
     hungry = [pass_.name for pass_ in passes if "calibration" in pass_.needs]
     problems += more + wrong + _data_problems(watches, looking, hungry, has_data)
+    coded = [pass_.name for pass_ in passes if "codes" in pass_.needs]
+    if coded and not watches:
+        problems.append(
+            f"the pass {', '.join(coded)} moves scales of activations, and none has fixed codes: "
+            "give activations='minmax' (`--activations minmax`), or leave the pass out"
+        )
     plan = Plan(tuple(work), kept, tuple(watches), tuple(passes))
     if plan.activations:
         problems += model.activation_obstacles(plan.activations)
@@ -136,117 +126,6 @@ def make_plan(
     if not work:
         raise NothingQuantizedError(_why_nothing(kept))
     return plan
-
-
-def is_observer(method: str) -> bool:
-    """Whether inputs are coded by fixed codes that this observer finds, and not in the run.
-
-    Raises UnknownNameError for what is nothing that codes inputs, ConflictError for two things.
-    """
-    if method in WORDS or method.rstrip("0123456789") in WORDS or "quantizer:" in method:
-        return False
-    found = {kind for kind in ("observer", "quantizer") if _knows(kind, method)}
-    if len(found) > 1:
-        raise ConflictError(
-            f"{method!r} is an observer and a quantizer; say observer:{method} or "
-            f"quantizer:{method}"
-        )
-    if not found:
-        names = {e.name for kind in ("observer", "quantizer") for e in registry.entries(kind)}
-        raise UnknownNameError(
-            f"no observer and no quantizer named {method!r}{did_you_mean(method, names | WORDS)}"
-        )
-    return found == {"observer"}
-
-
-def _knows(kind: str, method: str) -> bool:
-    try:
-        return registry.find(_full_name(method, kind)).kind == kind
-    except UnknownNameError:
-        return False
-
-
-def _for_integers(method: str, options: dict[str, Any]) -> Choice:
-    """Options of a weight that meets codes: without a zero_point, unless one is asked for."""
-    affine = issubclass(registry.find(_full_name(method)).target, AffineQuantizer)
-    return method, {"symmetric": True, **options} if affine else options
-
-
-def _watches(
-    model: Model, recipe: Recipe, observed: Mapping[str, Choice]
-) -> tuple[list[Watch], list[str]]:
-    """What to look at so that these layers get fixed codes, and the problems with that."""
-    if not observed:
-        return [], []
-    if is_observer(recipe.activations):
-        default = recipe.activations, dict(recipe.activation_options)
-    else:
-        default = next(iter(observed.values()))
-    watches: list[Watch] = []
-    refused: list[tuple[str, str]] = []
-    try:
-        sites = model.sites(list(observed), [n for n, c in observed.items() if _is_low(c)])
-    except QsdkError as error:
-        return [], [str(error)]
-    for site in sites:
-        choice = next((observed[name] for name in site.layers if name in observed), default)
-        try:
-            watches.append(_watch(site, *choice))
-        except QsdkError as error:
-            refused.append((site.name, str(error)))
-    return watches, grouped(refused)
-
-
-def _is_low(choice: Choice) -> bool:
-    """Whether codes are so short that no runtime computes with them in integers."""
-    return int(choice[1].get("bits", FIXED.bits)) < FIXED.bits
-
-
-def _watch(site: Site, method: str, options: Mapping[str, Any]) -> Watch:
-    words = {word: value for word, value in options.items() if word in SCHEME_WORDS}
-    own = {word: value for word, value in options.items() if word not in SCHEME_WORDS}
-    scheme = FIXED.replace(**words)
-    if scheme.granularity is not Granularity.PER_TENSOR:
-        raise RecipeError(
-            f"activations are to have {scheme}; fixed codes have one scale per tensor, for a scale "
-            "along the channels cannot be taken out of a layer's sum"
-        )
-    watch = Watch(site=site, observer=method, options=own, scheme=scheme)
-    watch.new()
-    return watch
-
-
-def chosen_passes(model: Model, recipe: Recipe) -> tuple[list[ModelPass], list[str]]:
-    """The passes of a recipe, and the problems with them."""
-    passes: list[ModelPass] = []
-    problems = []
-    for name, options in recipe.pass_choices():
-        try:
-            passes.append(_pass(model, name, options))
-        except QsdkError as error:
-            problems.append(str(error))
-    for earlier, later in itertools.pairwise(passes):
-        if earlier.is_last and not later.is_last:
-            problems.append(
-                f"the pass {later.name} comes before quantization and {earlier.name} after it; "
-                f"name {later.name} first"
-            )
-        elif earlier.is_last and isinstance(later, Tuner) and not isinstance(earlier, Tuner):
-            problems.append(
-                f"the pass {later.name} makes the quantized model anew from its codes, so what "
-                f"{earlier.name} did to it would be lost; name {later.name} before it"
-            )
-    return passes, problems
-
-
-def _pass(model: Model, name: str, options: dict[str, Any]) -> ModelPass:
-    found: ModelPass = build(registry.find(_full_name(name, "pass")), options)
-    lacking = (found.needs & {"graph", "run"}) - model.has
-    if lacking:
-        raise RecipeError(
-            f"the pass {name} needs {', '.join(sorted(lacking))}, which {model.format} lacks"
-        )
-    return found
 
 
 def _data_problems(
@@ -277,26 +156,6 @@ def _data_problems(
     return []
 
 
-def chosen_activations(method: str, options: Mapping[str, Any]) -> Activations:
-    """The codes of an input by a word of :func:`qsdk.linear`, or by a quantizer's name.
-
-    Raises what finding or building it raises, and RecipeError for options that do not fit.
-    """
-    if method not in WORDS and method.rstrip("0123456789") not in WORDS:
-        quantizer: Quantizer = build(registry.find(_full_name(method)), dict(options))
-        return quantizer.activations()
-    form = as_activations(method)
-    if form.form is InputForm.FLOAT32:
-        return form  # options are for the layers that have codes
-    taken = {"bits", "cycles"} if form.form is InputForm.BINARY else set()
-    for word in options:
-        if word not in taken:
-            raise RecipeError(f"{method} activations have no option {word!r}")
-    if method != form.form and options.get("bits", form.bits) != form.bits:
-        raise RecipeError(f"the activations are {method!r}, and bits is {options['bits']}")
-    return attrs.evolve(form, **options)
-
-
 def _task(
     layer: Layer,
     model: Model,
@@ -304,7 +163,7 @@ def _task(
     method: str,
     options: Mapping[str, Any],
 ) -> Task:
-    entry = registry.find(_full_name(method))
+    entry = registry.find(full_name(method))
     quantizer: Quantizer = build(entry, dict(options))
     Slices(quantizer.scheme, layer.shape)
     if "graph" in model.has and quantizer.scheme.axis != 0:
@@ -321,14 +180,6 @@ def _task(
     if needs & FROM_DATA and (reason := columns_refusal(layer)):
         raise RecipeError(f"{method} needs the layer's inputs, and {reason}")
     return Task(layer, quantizer, entry.origin, activations)
-
-
-def _full_name(method: str, kind: str = "quantizer") -> str:
-    """``method`` as a name of this kind; what names its kind already stays."""
-    if f"{kind}:" in method:
-        return method
-    *distribution, name = method.split(":")
-    return ":".join([*distribution, kind, name])
 
 
 def _why_nothing(kept: Mapping[str, str]) -> str:
