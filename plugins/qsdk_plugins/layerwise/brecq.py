@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import qsdk
+from qsdk.calibration import first_rows
 from qsdk.encodings import Affine, Encoding
 from qsdk.errors import DataError, RecipeError
 from qsdk.interfaces import Block, Coding, Layer, Model, ModelPass, Tuner
@@ -88,11 +89,7 @@ def _check_slopes(blocks: Iterable[Block], coding: Coding) -> None:
 
 def _samples(calibration: Iterable[Feeds], name: str, count: int) -> Floats:
     """The first so many rows of the one input."""
-    rows: list[NDArray[Any]] = []
-    for feeds in calibration:
-        rows.append(feeds[name][: count - sum(map(len, rows))])
-        if sum(map(len, rows)) == count:
-            break
+    rows = [feeds[name] for feeds in first_rows(calibration, count)]
     if not sum(map(len, rows)):
         raise DataError("brecq was given no calibration data; give one batch or more")
     return np.concatenate(rows)
