@@ -119,7 +119,8 @@ class _Run:
         self._progress = progress or (lambda done, total, name: None)
         self._max_memory = max_memory
         self._nbytes: dict[Any, int] = {}  # of watched tensors, by the lengths of the inputs
-        self._runners: dict[int, Runner] = {}  # by how many call it at once
+        # For parts of which several run at once, and for others: for how many, and what runs them.
+        self._runners: dict[bool, tuple[int, Runner]] = {}
         self._under_way: deque[tuple[_Part, Future[dict[str, Extent]]]] = deque()
         self._extents: list[dict[str, Extent]] = []  # of the batch whose parts come in
 
@@ -167,20 +168,21 @@ class _Run:
         Rows from the lengths of a row alone, so that any number of threads sees the same parts.
         """
         if not self._can_cut(batch):
-            known = (
-                self._nbytes.get(_lengths(batch.feeds)) if self._observing.is_indifferent else None
-            )
-            return 0, 1 if known is None else self._at_once(known)
+            known = self._nbytes.get(_lengths(batch.feeds), 0)
+            return 0, self._at_once(known) if known and self._observing.is_indifferent else 1
         first = {name: array[:1] for name, array in batch.feeds.items()}
         is_new = _lengths(first) not in self._nbytes
         if is_new:
-            self._tensors(first, batch.number, cpu.cores())
+            _, any_ = next(iter(self._runners.values()), (0, None))
+            self._tensors(any_ or self._runner(cpu.cores()), first, batch.number)
         one = self._nbytes[_lengths(first)]
         self._check_limit(one)
         rows = max(min(self._limit, PART_BYTES) // one, 1)
         at_once = self._at_once(rows * one)
         if is_new:
-            peak = (self._statistics + min(at_once * rows, batch.rows) * one) / 1e6
+            if at_once == 1 and len(self._nbytes) == 1:
+                self._runners.clear()  # each may hold a copy of the model
+            peak = (self._statistics + at_once * min(rows, batch.rows) * one) / 1e6
             self._progress(batch.number, total, f"at most {peak:.0f} MB beside the model's own")
         return rows, at_once
 
@@ -224,16 +226,17 @@ class _Run:
 
     def _begin(self, part: _Part, pool: Executor) -> None:
         """Run a part and observe it: in a thread of its own, or with all of them by site."""
+        runner = self._runner(part.at_once)
         if part.at_once > 1:
-            self._under_way.append((part, pool.submit(self._seen, part, map)))
-            return
-        seen: Future[dict[str, Extent]] = Future()
-        seen.set_result(self._seen(part, functools.partial(_all, pool)))
+            seen = pool.submit(self._seen, part, runner, map)
+        else:
+            seen = Future()
+            seen.set_result(self._seen(part, runner, functools.partial(_all, pool)))
         self._under_way.append((part, seen))
 
-    def _seen(self, part: _Part, each: Each) -> dict[str, Extent]:
+    def _seen(self, part: _Part, runner: Runner, each: Each) -> dict[str, Extent]:
         number = part.batch.number
-        tensors = self._tensors(part.feeds, number, part.at_once)
+        tensors = self._tensors(runner, part.feeds, number)
         return self._observing.show(tensors, number, part.start, each)
 
     def _end(self, left: int, total: int) -> None:
@@ -246,20 +249,20 @@ class _Run:
                 self._extents = []
                 self._progress(part.batch.number + 1, total, f"{self.found.rows} rows")
 
-    def _tensors(self, feeds: Feeds, number: int, at_once: int) -> Tensors:
+    def _tensors(self, runner: Runner, feeds: Feeds, number: int) -> Tensors:
         try:
-            tensors = self._runner(at_once)(feeds)
+            tensors = runner(feeds)
         except DataError as error:
             raise DataError(f"batch {number}: {error}") from None
         self._nbytes[_lengths(feeds)] = max(sum(array.nbytes for array in tensors.values()), 1)
         return tensors
 
     def _runner(self, at_once: int) -> Runner:
-        """The last one is held and no other: each may hold a copy of the model."""
-        if at_once not in self._runners:
-            self._runners = {}
-            self._runners = {at_once: self.model.runner(self._fetch, at_once)}
-        return self._runners[at_once]
+        """Made anew where fewer than before are to share the CPU; called by the main thread."""
+        several = at_once > 1
+        if several not in self._runners or at_once < self._runners[several][0]:
+            self._runners[several] = at_once, self.model.runner(self._fetch, at_once)
+        return self._runners[several][1]
 
     def _count(self, batch: Batch, seen: list[dict[str, Extent]]) -> None:
         found = self.found

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_net import images, saved
+from small_net import images, saved, small_net
 
 import qsdk
 from qsdk.calibration.feeds import Batch
 from qsdk.errors import DataError, FileRefusedError
 from qsdk.interfaces import Model
+from qsdk_plugins.onnx.model import OnnxModel
 
 MERGEABLE = ["minmax", "histogram", "percentile", "kl", "mse"]
 
@@ -118,6 +119,23 @@ def test_any_number_of_cores_gives_the_same(threads, model, watched, batches, sa
     whole = qsdk.calibrate(model, watched("mse"), batches)
     monkeypatch.setenv("QSDK_NUM_THREADS", str(threads))
     same(qsdk.calibrate(model, watched("mse"), batches), whole)
+
+
+def test_inputs_of_many_shapes_share_few_runners(watched, monkeypatch):
+    proto = small_net()
+    for side in proto.graph.input[0].type.tensor_type.shape.dim[2:]:
+        side.dim_param = "side"
+    model = OnnxModel(proto).folded()
+    made = []
+    monkeypatch.setattr(
+        OnnxModel,
+        "runner",
+        lambda self, fetch, at_once: made.append(at_once) or Model.runner(self, fetch, at_once),
+    )
+    monkeypatch.setenv("QSDK_NUM_THREADS", "4")
+    wide = [np.tile(images(6, n), (1, 1, n, n)) for n in (1, 5, 1, 5, 3, 5, 1)]
+    found = qsdk.calibrate(model, watched(), wide, max_memory=500_000)
+    assert found.batches == len(wide) and made == [4, 1]
 
 
 def test_a_batch_is_cut_into_parts_of_about_one_length():
