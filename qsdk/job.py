@@ -28,7 +28,8 @@ from qsdk.output_check import Sample, check_outputs, warnings
 from qsdk.plan import FROM_DATA, Plan, Task, chosen_passes, is_observer, make_plan
 from qsdk.recipe import Recipe
 
-PASS_ROWS = 4  # of a batch that passes get at a time, where a model takes any number
+PASS_ROWS = 8  # of a batch that passes get at a time, where a model takes any number
+PASS_BYTES = 2**21  # of such rows, unless one takes more
 Progress = Callable[[int, int, str], None]
 
 
@@ -154,7 +155,8 @@ class Job:
         types = model.input_types.values()
         is_free = all(t.shape is not None and t.shape[:1] == (None,) for t in types)
         for batch in batches(self._sample.first() if is_once else data, model):
-            for _, part in batch.parts(PASS_ROWS if is_free else 0):
+            rows = PASS_BYTES * batch.rows // sum(array.nbytes for array in batch.feeds.values())
+            for _, part in batch.parts(min(max(rows, 1), PASS_ROWS) if is_free else 0):
                 yield part
 
     def facts(self, quantized: Model, notes: Sequence[str]) -> dict[str, Any]:
