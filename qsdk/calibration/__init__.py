@@ -1,7 +1,7 @@
 """Calibration: what the tensors of a model look like on data, in one pass and little memory."""
 
 from qsdk.calibration.coverage import Coverage
-from qsdk.calibration.feeds import Data, as_batches, batches, first_rows
+from qsdk.calibration.feeds import Data, as_batches, batches
 from qsdk.calibration.moments import InputMoments, Moments
 from qsdk.calibration.running import calibrate
 from qsdk.calibration.statistics import Calibration
@@ -18,7 +18,6 @@ __all__ = [
     "as_batches",
     "batches",
     "calibrate",
-    "first_rows",
     "held_to_norms",
     "notes_on_noise",
 ]

@@ -78,16 +78,6 @@ def batches(data: Data, model: Model) -> Iterator[Batch]:
         raise DataError("the calibration data is empty; give at least one batch")
 
 
-def first_rows(batches: Iterable[Feeds], rows: int) -> Iterator[Feeds]:
-    """Batches until there are so many rows; the last one is cut."""
-    for feeds in batches:
-        count = max((len(array) for array in feeds.values() if np.ndim(array)), default=1)
-        yield {name: a[:rows] if np.shape(a)[:1] == (count,) else a for name, a in feeds.items()}
-        rows -= count
-        if rows <= 0:
-            return
-
-
 def _named(given: Any, number: int, model: Model) -> Feeds:
     inputs = list(model.inputs)
     if not isinstance(given, Mapping):

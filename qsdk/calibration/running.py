@@ -261,7 +261,7 @@ class _Run:
         """Made anew where fewer than before are to share the CPU; called by the main thread."""
         several = at_once > 1
         if several not in self._runners or at_once < self._runners[several][0]:
-            self._runners[several] = at_once, self.model.runner(self._fetch, at_once)
+            self._runners[several] = at_once, self.model.runner(self._fetch, at_once, cpu.cores())
         return self._runners[several][1]
 
     def _count(self, batch: Batch, seen: list[dict[str, Extent]]) -> None:

@@ -8,6 +8,7 @@ from qsdk.interfaces.columns import columns_refusal, input_columns, input_pieces
 from qsdk.interfaces.declaration import misdeclared
 from qsdk.interfaces.ends import Ends
 from qsdk.interfaces.finite import finite_float32
+from qsdk.interfaces.in_order import in_order
 from qsdk.interfaces.input_codes import InputCodes, code_rows, input_group_size
 from qsdk.interfaces.kernel import Kernel, Prepared
 from qsdk.interfaces.links import Block, Changes, Expected, Link, Stage, Step
@@ -62,6 +63,7 @@ __all__ = [
     "code_rows",
     "columns_refusal",
     "finite_float32",
+    "in_order",
     "input_columns",
     "input_group_size",
     "input_pieces",

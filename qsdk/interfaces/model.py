@@ -303,11 +303,10 @@ class Model(abc.ABC):
         """Compute the tensors named in ``fetch``, by default the outputs, from the inputs."""
         raise TypeError(f"a {self.format} model cannot run: it holds weights and no graph")
 
-    def runner(self, fetch: Sequence[str], at_once: int) -> Runner:
-        """:meth:`run` for these tensors, for so many threads that call it at the same time.
+    def runner(self, fetch: Sequence[str], at_once: int, threads: int) -> Runner:
+        """:meth:`run` for these tensors, for several that call it at the same time.
 
-        The CPU is shared among the calls: with as many of them as it has cores each runs in its
-        own thread.
+        at_once : how many call it; threads : that all of these calls are to take together
         """
         lock = threading.Lock()
 

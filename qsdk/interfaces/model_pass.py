@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import attrs
+import numpy as np
 from numpy.typing import NDArray
 
 from qsdk.errors import OptionError
@@ -60,3 +61,13 @@ class ModelPass(abc.ABC):
     @abc.abstractmethod
     def change(self, model: Model, reference: Model | None, calibration: Iterable[Feeds]) -> Model:
         """What :meth:`apply` gives, once it is known that nothing is missing."""
+
+
+def first_rows(batches: Iterable[Feeds], rows: int) -> Iterator[Feeds]:
+    """Batches until there are so many rows; the last one is cut."""
+    for feeds in batches:
+        count = max((len(array) for array in feeds.values() if np.ndim(array)), default=1)
+        yield {name: a[:rows] if np.shape(a)[:1] == (count,) else a for name, a in feeds.items()}
+        rows -= count
+        if rows <= 0:
+            return

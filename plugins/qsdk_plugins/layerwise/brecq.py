@@ -15,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import qsdk
-from qsdk.calibration import first_rows
 from qsdk.encodings import Affine, Encoding
 from qsdk.errors import DataError, RecipeError
 from qsdk.interfaces import Block, Coding, Layer, Model, ModelPass, Tuner
-from qsdk.interfaces.model_pass import Feeds
+from qsdk.interfaces.model_pass import Feeds, first_rows
 from qsdk_plugins.layerwise.soft_rounding import SoftRounding
 
 Floats = NDArray[np.float32]

@@ -15,7 +15,6 @@ import onnx.shape_inference
 from numpy.typing import NDArray
 
 import qsdk
-from qsdk import cpu
 from qsdk.encodings import Encoding
 from qsdk.errors import DataError
 from qsdk.interfaces import (
@@ -207,12 +206,12 @@ class OnnxModel(Model):
         names = tuple(fetch or self.outputs)
         return self._run(self._session(names), names, feeds)
 
-    def runner(self, fetch: Sequence[str], at_once: int) -> Runner:
+    def runner(self, fetch: Sequence[str], at_once: int, threads: int) -> Runner:
         if at_once == 1:
             return functools.partial(self.run, fetch=fetch)
         # Its pool has one thread less than it is told, beside those that call.
-        threads = max(cpu.cores() - at_once + 1, 1)
-        session = open_session(self._runnable(tuple(fetch)), threads, alone=False)
+        told = max(threads - at_once + 1, 1)
+        session = open_session(self._runnable(tuple(fetch)), told, alone=False)
         return functools.partial(self._run, session, tuple(fetch))
 
     def _run(

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import ClassVar
 
 import attrs
@@ -16,10 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 import qsdk
-from qsdk import cpu
 from qsdk.errors import DataError
-from qsdk.in_order import in_order
-from qsdk.interfaces import Changes, Layer, Model, ModelPass, Stage, as_expected, noise
+from qsdk.interfaces import (
+    Changes,
+    Layer,
+    Model,
+    ModelPass,
+    Stage,
+    as_expected,
+    in_order,
+    noise,
+)
 from qsdk.interfaces.model_pass import Feeds
 from qsdk_plugins.passes.samples import HELD_BYTES, first_samples
 
@@ -57,18 +63,16 @@ class BiasCorrection(ModelPass):
         found = [dict(feeds) for feeds in expected]
         biases: dict[str, Doubles] = {}
         stages = (_in_turn(each.stages(layers)) for each in (reference, model))
-        with ThreadPoolExecutor(cpu.cores()) as pool:
-            for stage_before, stage in zip(*stages, strict=True):
-                layer = layers[stage.layer]
-                both = _Side(layer, stage_before, expected), _Side(layer, stage, found)
-                _advance(both, pool)
-                shift = both[0].mean - both[1].mean
-                biases[layer.name] = np.asarray(layer.bias, np.float64) + shift
-                for tensors in found:
-                    value = tensors[stage.output]
-                    tensors[stage.output] = value + layer.along(shift, value)
-                held = (stage_before.output, expected), (stage.output, found)
-                self._hold(layer, reference, *held)
+        for stage_before, stage in zip(*stages, strict=True):
+            layer = layers[stage.layer]
+            both = _Side(layer, stage_before, expected), _Side(layer, stage, found)
+            _advance(both)
+            shift = both[0].mean - both[1].mean
+            biases[layer.name] = np.asarray(layer.bias, np.float64) + shift
+            for tensors in found:
+                value = tensors[stage.output]
+                tensors[stage.output] = value + layer.along(shift, value)
+            self._hold(layer, reference, (stage_before.output, expected), (stage.output, found))
         return model.changed(Changes(biases=biases))
 
     def _feeds(self, reference: Model, calibration: Iterable[Feeds]) -> Iterable[Feeds]:
@@ -116,10 +120,10 @@ class _Side:
         return self._total / max(self._count, 1)
 
 
-def _advance(sides: Sequence[_Side], pool: Executor) -> None:
+def _advance(sides: Sequence[_Side]) -> None:
     """Both stages on each batch, until too much is held: the last batches are left out then."""
     bytes_held, every = 0, range(len(sides[0].held))
-    done = in_order(pool, lambda i: [side.run(i) for side in sides], every, cpu.cores())
+    done = in_order(lambda i: [side.run(i) for side in sides], every)
     with contextlib.closing(done):
         for i, results in enumerate(done):
             for side, result in zip(sides, results, strict=True):

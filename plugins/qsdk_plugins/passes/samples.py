@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from qsdk.calibration import first_rows
-from qsdk.interfaces.model_pass import Feeds
+from qsdk.interfaces.model_pass import Feeds, first_rows
 
 HELD_BYTES = 2**25  # of tensors between two stages, of both models; batches beyond are dropped
 
