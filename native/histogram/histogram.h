@@ -6,18 +6,19 @@
 #include <stdint.h>
 
 /* [cffi] */
+enum { QSDK_ZERO_PLACES = 8 };
+
 /* Where a value is counted: at floor(x * exact) + bins, the product taken as if it were exact; a 0
  * at any of the places from 2 * bins on. */
-enum { QSDK_ZERO_PLACES = 8 };
 struct qsdk_bins {
     int32_t bins; /* on each side of zero: a power of two from 2 to 2^20 */
     float factor; /* bins / 2^exponent, or 0 where no float holds it: tiny ranges go a slow way */
     double exact; /* the same */
 };
 
-/* Adds n values, every |x| < 2^exponent, to four tables of 2 * bins + QSDK_ZERO_PLACES words, in turn: an
- * increment waits for the one before it when both meet in one place. ahead: from every value so far lies one
- * that will be wanted soon; 0 if there is none. */
+/* Adds n values, every |x| < 2^exponent, to four tables of 2 * bins + QSDK_ZERO_PLACES words, in
+ * turn: an increment waits for the one before it when both meet in one place. ahead: from every
+ * value so far lies one that will be wanted soon; 0 if there is none. */
 typedef void qsdk_count_function(const float *x, size_t n, const struct qsdk_bins *bins,
                                  uint32_t *tables, size_t ahead);
 

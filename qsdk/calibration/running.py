@@ -28,7 +28,7 @@ from qsdk.interfaces.model import Runner
 Progress = Callable[[int, int, str], None]
 
 TENSOR_BYTES = 2**26  # of watched tensors at a time, where nothing else is said
-PART_BYTES = 2**25  # of these that one thread computes and observes: few enough to lie in a cache
+PART_BYTES = 2**25  # of these that one thread computes and observes; with fewer, calls cost more
 
 
 def calibrate(
@@ -47,7 +47,7 @@ def calibrate(
     data : batches, any iterable: each a dict of arrays, or an array for a model with one input;
         or one of these alone. Large batches run in parts, so memory does not grow with them
     progress : called with (batches done, in all or 0, what is going on)
-    executor : of threads, one part of a batch a task, or one site where memory or the order of
+    executor : of threads, one part of a batch a task, or some sites where memory or the order of
         batches allows only one part at a time; the result is the same for any number of them
     state : a file that statistics go to every ``save_seconds`` and at the end; if it is there
         already, the run goes on from it. It must be of this model, these observers and this data

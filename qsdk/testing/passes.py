@@ -21,9 +21,8 @@ from qsdk.testing.adapters import contents, encoded
 from qsdk.testing.check import Case, Contract, NotApplicable, refused_with, require
 from qsdk.testing.subject import Subject
 
-PROVIDED = frozenset(
-    {"graph", "run", "calibration", "reference", "codes"}
-)  # what this kit can give
+# What this kit can give.
+PROVIDED = frozenset({"graph", "run", "calibration", "reference", "codes"})
 CODES = FixedCodes(scale=1 / 32, zero_point=128, scheme=Scheme(bits=8, signed=False))
 OFF = 1e-3  # of the largest output, by which the new one of a pass that preserves may differ
 
