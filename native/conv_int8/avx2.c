@@ -1,112 +1,36 @@
-/* AVX2: a tile is up to 2 vectors of 8 positions times 4 outputs. A step takes the even and the odd
- * bytes of a vector of quads apart, as 16-bit numbers, and multiplies both by pairs of 16-bit
- * weights: vpmaddwd adds two products in 32 bits, so nothing saturates. Multiplying and adding
- * limit it alike. */
-#include "conv_int8_results.h"
+/* AVX2: a step takes the even and the odd bytes of a vector of quads apart, as 16-bit numbers, and
+ * multiplies both by pairs of 16-bit weights: vpmaddwd adds two products in 32 bits, so nothing
+ * saturates. Multiplying and adding limit it alike. */
+#include "conv_int8_set.h"
 
 #if defined(__x86_64__) && defined(__GNUC__)
-#include <immintrin.h>
+#define LINEAR_INT8_VECTORS
+#include "linear_int8_avx2.h"
 
+#define SET(name) name##_avx2
 #define TARGET __attribute__((target("avx2")))
-#define TILE_INLINE TARGET static inline __attribute__((always_inline))
+#define WEIGHTS 8
 
-TARGET static void quads_avx2(const uint8_t *const rows[4], size_t step, size_t n, uint8_t *to)
+typedef struct {
+    ints_t even, odd;
+} codes_t;
+
+TARGET static inline __attribute__((always_inline)) codes_t codes_avx2(ints_t quads)
 {
-    quads_inlined_portable(rows, step, n, to);
+    return (codes_t){_mm256_and_si256(quads, _mm256_set1_epi16(0xff)), _mm256_srli_epi16(quads, 8)};
 }
 
-TILE_INLINE __m256i pair_avx2(const uint8_t *w)
+TARGET static inline __attribute__((always_inline)) ints_t dot_avx2(ints_t acc, codes_t codes,
+                                                                     const uint8_t *w)
 {
-    int32_t pair;
-    memcpy(&pair, w, sizeof pair);
-    return _mm256_set1_epi32(pair);
+    int32_t even, odd;
+    memcpy(&even, w, sizeof even);
+    memcpy(&odd, w + sizeof even, sizeof odd);
+    acc = _mm256_add_epi32(acc, _mm256_madd_epi16(codes.even, _mm256_set1_epi32(even)));
+    return _mm256_add_epi32(acc, _mm256_madd_epi16(codes.odd, _mm256_set1_epi32(odd)));
 }
 
-/* The quads of 8 positions that are so many bytes apart. */
-TILE_INLINE __m256i load_avx2(const uint8_t *x, size_t unit)
-{
-    if (unit == 4)
-        return _mm256_loadu_si256((const __m256i *)(const void *)x);
-    if (unit == 1) {
-        const __m256i spread = _mm256_setr_epi8(0, 1, 2, 3, 1, 2, 3, 4, 2, 3, 4, 5, 3, 4, 5, 6, 4, 5,
-                                                6, 7, 5, 6, 7, 8, 6, 7, 8, 9, 7, 8, 9, 10);
-        const __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)x);
-        return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(bytes), spread);
-    }
-    uint8_t quads[32];
-    gather_portable(x, unit, 8, quads);
-    return _mm256_loadu_si256((const __m256i *)(const void *)quads);
-}
-
-/* block and vectors are constants: accumulators stay in registers. */
-TILE_INLINE void sum_avx2(const tile_t *tile, const int block, const int vectors,
-                          const size_t unit)
-{
-    __m256i acc[4][2];
-    for (int n = 0; n < block; n++)
-        for (int v = 0; v < vectors; v++)
-            acc[n][v] = _mm256_set1_epi32(tile->start[n]);
-    const uint8_t *w = tile->weights, *x[2];
-    for (int v = 0; v < vectors; v++)
-        x[v] = tile->x + unit * tile->at[v].position;
-    for (size_t k = 0; k < tile->layer->steps; k++, w += 8 * block) {
-        const size_t offset = tile->layer->offsets[k];
-        __m256i even[2], odd[2];
-#pragma GCC unroll 2
-        for (int v = 0; v < vectors; v++) {
-            const __m256i quads = load_avx2(x[v] + offset, unit);
-            even[v] = _mm256_and_si256(quads, _mm256_set1_epi16(0xff));
-            odd[v] = _mm256_srli_epi16(quads, 8);
-        }
-#pragma GCC unroll 4
-        for (int n = 0; n < block; n++) {
-            const __m256i first = pair_avx2(w + 8 * n), second = pair_avx2(w + 8 * n + 4);
-#pragma GCC unroll 2
-            for (int v = 0; v < vectors; v++) {
-                acc[n][v] = _mm256_add_epi32(acc[n][v], _mm256_madd_epi16(even[v], first));
-                acc[n][v] = _mm256_add_epi32(acc[n][v], _mm256_madd_epi16(odd[v], second));
-            }
-        }
-    }
-    int32_t all[4 * QSDK_CONV_INT8_POSITIONS];
-    for (int n = 0; n < block; n++)
-        for (int v = 0; v < vectors; v++)
-            _mm256_storeu_si256((__m256i *)(void *)(all + n * QSDK_CONV_INT8_POSITIONS + 8 * v),
-                                acc[n][v]);
-    results_portable(tile, all, 8);
-}
-
-#define SUMS(unit_name, unit) \
-    TARGET static void sums_##unit_name##_avx2(const tile_t *tile) \
-    { \
-        const int is_long = tile->vectors > 1; \
-        if (tile->block == 4 && is_long) \
-            sum_avx2(tile, 4, 2, unit); \
-        else if (tile->block == 4) \
-            sum_avx2(tile, 4, 1, unit); \
-        else if (tile->block == 2 && is_long) \
-            sum_avx2(tile, 2, 2, unit); \
-        else if (tile->block == 2) \
-            sum_avx2(tile, 2, 1, unit); \
-        else if (is_long) \
-            sum_avx2(tile, 1, 2, unit); \
-        else \
-            sum_avx2(tile, 1, 1, unit); \
-    }
-
-SUMS(quads, 4)
-SUMS(bytes, 1)
-SUMS(any, tile->layer->unit)
-
-TARGET static void tile_avx2(const tile_t *tile)
-{
-    if (tile->layer->unit == 4)
-        sums_quads_avx2(tile);
-    else if (tile->layer->unit == 1)
-        sums_bytes_avx2(tile);
-    else
-        sums_any_avx2(tile);
-}
+#include "conv_int8_avx2.h"
 
 const struct qsdk_conv_int8_set qsdk_conv_int8_avx2 = {
     .name = "avx2",

@@ -11,7 +11,7 @@
 
 OPERATION ints_t dot_avx2(ints_t acc, ints_t codes, ints_t weights)
 {
-    return _mm256_add_epi32(acc, _mm256_madd_epi16(codes, weights));
+    return VEC(keep)(_mm256_add_epi32(acc, _mm256_madd_epi16(codes, weights)));
 }
 
 #include "conv_int8_rows_avx2.h"

@@ -80,6 +80,7 @@ BODY_AVX2 void units_avx2(const uint8_t *codes, size_t units, int width, const i
             for (int m = 0; m < rows; m++) {
                 const __m256i pair = _mm256_maddubs_epi16(field, four_avx2(x + 4 * m));
                 sum[m] = _mm256_add_epi16(sum[m], pair);
+                __asm__("" : "+x"(sum[m])); /* gcc otherwise adds pairs first, which need room */
             }
         }
     }

@@ -115,30 +115,41 @@ OPERATION void store_bytes_avx2(uint8_t *p, ints_t a)
 
 /* Four of them as 64-bit integers within low..high. There is no arithmetic shift of 64 bits: the
  * sign is moved out of the way, by 2^63, and back. */
-OPERATION __m256i requantize_half_avx2(const int32_t *acc, const int32_t *mantissa,
-                                       const int64_t *addend, const int32_t *right, int low,
-                                       int high)
+OPERATION ints_t requantize_four_avx2(__m128i acc, ints_t mantissa, ints_t addend, ints_t right,
+                                      int low, int high)
 {
-    const __m256i a = _mm256_cvtepi32_epi64(_mm_loadu_si128((const __m128i *)(const void *)acc));
-    const __m256i m = _mm256_cvtepi32_epi64(_mm_loadu_si128((const __m128i *)(const void *)mantissa));
-    const __m256i r = _mm256_cvtepi32_epi64(_mm_loadu_si128((const __m128i *)(const void *)right));
-    const __m256i sum = _mm256_add_epi64(_mm256_mul_epi32(a, m), load_avx2(addend));
-    const __m256i sign = _mm256_set1_epi64x(INT64_MIN);
-    const __m256i steps = _mm256_sub_epi64(_mm256_srlv_epi64(_mm256_xor_si256(sum, sign), r),
-                                           _mm256_srlv_epi64(sign, r));
-    const __m256i lowest = _mm256_set1_epi64x(low), highest = _mm256_set1_epi64x(high);
-    const __m256i above = _mm256_blendv_epi8(steps, lowest, _mm256_cmpgt_epi64(lowest, steps));
+    const ints_t product = _mm256_mul_epi32(_mm256_cvtepi32_epi64(acc), mantissa);
+    const ints_t sum = _mm256_add_epi64(product, addend), sign = _mm256_set1_epi64x(INT64_MIN);
+    const ints_t steps = _mm256_sub_epi64(_mm256_srlv_epi64(_mm256_xor_si256(sum, sign), right),
+                                          _mm256_srlv_epi64(sign, right));
+    const ints_t lowest = _mm256_set1_epi64x(low), highest = _mm256_set1_epi64x(high);
+    const ints_t above = _mm256_blendv_epi8(steps, lowest, _mm256_cmpgt_epi64(lowest, steps));
     return _mm256_blendv_epi8(above, highest, _mm256_cmpgt_epi64(above, highest));
+}
+
+/* The low halves of twice four. */
+OPERATION ints_t join_avx2(ints_t first, ints_t second)
+{
+    const ints_t even = _mm256_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6);
+    return _mm256_blend_epi32(_mm256_permutevar8x32_epi32(first, even),
+                              _mm256_permutevar8x32_epi32(second, even), 0xf0);
+}
+
+OPERATION __m128i load_four_avx2(const int32_t *p)
+{
+    return _mm_loadu_si128((const __m128i *)(const void *)p);
 }
 
 OPERATION ints_t requantize_avx2(const int32_t *acc, const int32_t *mantissa, const int64_t *addend,
                                  const int32_t *right, int low, int high)
 {
-    const __m256i even = _mm256_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6);
-    const __m256i first = requantize_half_avx2(acc, mantissa, addend, right, low, high);
-    const __m256i second =
-        requantize_half_avx2(acc + 4, mantissa + 4, addend + 4, right + 4, low, high);
-    return _mm256_blend_epi32(_mm256_permutevar8x32_epi32(first, even),
-                              _mm256_permutevar8x32_epi32(second, even), 0xf0);
+    ints_t four[2];
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; i++, acc += 4, mantissa += 4, addend += 4, right += 4)
+        four[i] = requantize_four_avx2(load_four_avx2(acc),
+                                       _mm256_cvtepi32_epi64(load_four_avx2(mantissa)),
+                                       load_avx2(addend),
+                                       _mm256_cvtepi32_epi64(load_four_avx2(right)), low, high);
+    return join_avx2(four[0], four[1]);
 }
 #endif
