@@ -5,6 +5,8 @@
  *   VEC(name)          name with the suffix of its vectors, in linear_int8_avx2.h and the like
  *   sums_t             accumulators of LANES outputs, which may be more than one register
  *   SET(dot)(acc, a, w), SET(total)(acc)    four products per lane; the sums as one vector
+ *   FOUR, codes_t, SET(four)(a)    bytes of four codes of a row; what `dot` takes of them; made of
+ *                      those at a. Without FOUR: 4, and the four in every lane
  *   ROWS, WIDE         of the largest product that its registers hold: ROWS rows, WIDE blocks
  *
  * and gets SET(multiply) and the entries of its table. Included by .c files alone. */
@@ -13,6 +15,16 @@
 #define INLINE static inline __attribute__((always_inline, unused)) TARGET
 #define SPAN (16 / LANES) /* vectors of a block of 16 outputs */
 
+#ifndef FOUR
+#define FOUR 4
+typedef ints_t codes_t;
+
+INLINE codes_t SET(four)(const uint8_t *a)
+{
+    return VEC(repeat)(a);
+}
+#endif
+
 /* `rows` rows times `blocks` blocks; one step: a load per vector of weights, a broadcast per row. */
 INLINE void SET(block)(const struct qsdk_linear_int8_block *o, int rows, int blocks, int b, int all)
 {
@@ -20,13 +32,13 @@ INLINE void SET(block)(const struct qsdk_linear_int8_block *o, int rows, int blo
     const uint8_t *w = o->weights + (size_t)b * o->apart, *a = o->codes;
     /* Short rows are over before the CPU has seen where the next ones lie. */
     const uint8_t *next = a + (size_t)rows * o->stride;
-    const size_t ahead = o->quads <= 512 ? (size_t)(4 * rows) : 0;
+    const size_t ahead = o->quads <= 512 ? (size_t)(FOUR * rows) : 0;
 #pragma GCC unroll 16
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 16
         for (int v = 0; v < blocks * SPAN; v++)
             acc[r][v] = SET(none)();
-    for (size_t q = 0; q < o->quads; q++, w += 64, a += 4, next += ahead) {
+    for (size_t q = 0; q < o->quads; q++, w += 64, a += FOUR, next += ahead) {
         __builtin_prefetch(next);
         ints_t weights[WIDE * SPAN];
 #pragma GCC unroll 16
@@ -34,7 +46,7 @@ INLINE void SET(block)(const struct qsdk_linear_int8_block *o, int rows, int blo
             weights[v] = VEC(load)(w + (size_t)(v / SPAN) * o->apart + v % SPAN * (LANES * 4));
 #pragma GCC unroll 16
         for (int r = 0; r < rows; r++) {
-            const ints_t codes = VEC(repeat)(a + (size_t)r * o->stride);
+            const codes_t codes = SET(four)(a + (size_t)r * o->stride);
 #pragma GCC unroll 16
             for (int v = 0; v < blocks * SPAN; v++)
                 acc[r][v] = SET(dot)(acc[r][v], codes, weights[v]);
@@ -63,17 +75,17 @@ INLINE void SET(stream)(const struct qsdk_linear_int8_block *o, int b)
 #pragma GCC unroll 16
         for (int v = 0; v < SPAN; v++)
             acc[i][v] = SET(none)();
-    for (; q + APART <= o->quads; q += APART, w += 64 * APART, a += 4 * APART)
+    for (; q + APART <= o->quads; q += APART, w += 64 * APART, a += FOUR * APART)
 #pragma GCC unroll 16
         for (int i = 0; i < APART; i++) {
-            const ints_t codes = VEC(repeat)(a + 4 * i);
+            const codes_t codes = SET(four)(a + FOUR * i);
             __builtin_prefetch(w + 64 * i + AHEAD);
 #pragma GCC unroll 16
             for (int v = 0; v < SPAN; v++)
                 acc[i][v] = SET(dot)(acc[i][v], codes, VEC(load)(w + 64 * i + v * (LANES * 4)));
         }
-    for (; q < o->quads; q++, w += 64, a += 4) {
-        const ints_t codes = VEC(repeat)(a);
+    for (; q < o->quads; q++, w += 64, a += FOUR) {
+        const codes_t codes = SET(four)(a);
 #pragma GCC unroll 16
         for (int v = 0; v < SPAN; v++)
             acc[0][v] = SET(dot)(acc[0][v], codes, VEC(load)(w + v * (LANES * 4)));

@@ -11,7 +11,7 @@ enum { QSDK_LINEAR_INT8_MOST_ROWS = 32, QSDK_LINEAR_INT8_MOST_BLOCKS = 4 };
 
 /* One block of a product: `rows` rows of codes times `blocks` blocks of 16 outputs.
  *
- * codes, stride    bytes from row to row; 4 * quads bytes of each are read
+ * codes, stride    bytes from row to row; 4 * quads codes of each are read
  * weights, apart   the first block, and bytes from block to block
  * start            16 * blocks integers
  * tile             [rows][16 * blocks] accumulators, written */
@@ -66,6 +66,9 @@ struct qsdk_linear_int8_set {
     /* out[i] = rne(clip(x / scale, low, high)) + zero, which a byte of the set's sign holds; writes
      * up to 63 bytes more. */
     void (*code)(const float *x, size_t n, float scale, int low, int high, int zero, uint8_t *out);
+    /* Makes the first n codes of a row numbers of 16 bits, in place: of every four the even ones, then
+     * the odd ones. May touch up to 15 codes more. NULL: the product takes bytes. */
+    void (*widen)(uint8_t *codes, size_t n);
     /* acc -= row zero * sums + row steps * zeros, of whole blocks */
     void (*correct)(const struct qsdk_linear_int8 *layer, const struct qsdk_linear_int8_tile *tile);
     /* Results; acc is read in whole blocks. */

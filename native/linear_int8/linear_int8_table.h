@@ -1,5 +1,10 @@
-/* The table of a set, from the names that linear_int8_loops.h and linear_int8_rows.h give. */
+/* The table of a set, from the names that linear_int8_loops.h and linear_int8_rows.h give, and WIDEN,
+ * if its product takes 16-bit codes. */
 #ifdef LINEAR_INT8_VECTORS
+#ifndef WIDEN
+#define WIDEN NULL
+#endif
+
 #define TABLE(set, weights, is_int8, taken, speed) \
     const struct qsdk_linear_int8_set qsdk_linear_int8_##set = { \
         .name = #set, \
@@ -13,6 +18,7 @@
         .size = VEC(qsdk_linear_int8_size), \
         .range = VEC(qsdk_linear_int8_range), \
         .code = VEC(qsdk_linear_int8_code), \
+        .widen = WIDEN, \
         .correct = VEC(qsdk_linear_int8_correct), \
         .to_float = VEC(qsdk_linear_int8_to_float), \
         .to_codes = VEC(qsdk_linear_int8_to_codes), \

@@ -25,10 +25,11 @@ static size_t up_portable(size_t n, size_t step)
 }
 
 /* Rows a multiple of 4 KB apart would fall into the same few places of the L1 cache. */
-static size_t stride_portable(size_t inputs)
+static size_t stride_portable(const layer_t *layer)
 {
-    const size_t padded = up_portable(inputs, QSDK_LINEAR_INT8_DEPTH) + QSDK_LINEAR_INT8_DEPTH;
-    return padded % 512 ? padded : padded + QSDK_LINEAR_INT8_DEPTH;
+    const size_t padded = up_portable(layer->inputs, QSDK_LINEAR_INT8_DEPTH) + QSDK_LINEAR_INT8_DEPTH;
+    const size_t bytes = layer->set->widen ? 2 * padded : padded;
+    return bytes % 512 ? bytes : bytes + QSDK_LINEAR_INT8_DEPTH;
 }
 
 static size_t chunk_portable(size_t stride, size_t rows)
@@ -39,7 +40,7 @@ static size_t chunk_portable(size_t stride, size_t rows)
 
 size_t qsdk_linear_int8_scratch(const layer_t *layer, size_t rows)
 {
-    const size_t stride = stride_portable(layer->inputs), chunk = chunk_portable(stride, rows);
+    const size_t stride = stride_portable(layer), chunk = chunk_portable(stride, rows);
     return up_portable(chunk * sizeof(row_t), 64) + chunk * stride;
 }
 
@@ -114,7 +115,8 @@ static int is_direct_portable(const layer_t *layer)
 {
     return layer->input == QSDK_LINEAR_INT8_CODES &&
            layer->input_signed == layer->set->is_signed &&
-           layer->inputs % (size_t)layer->set->step == 0 && layer->inputs % 512 != 0;
+           layer->inputs % (size_t)layer->set->step == 0 && layer->inputs % 512 != 0 &&
+           !layer->set->widen;
 }
 
 static const uint8_t *codes_portable(const struct call *call, size_t first, size_t m)
@@ -143,6 +145,8 @@ static void code_rows_portable(const struct call *call, size_t first, size_t beg
             code_row_portable(call, x, call->info + m, call->codes + m * call->stride);
         if (layer->has_zeros)
             call->info[m].steps = steps_portable(layer, call->info + m, codes_portable(call, first, m));
+        if (layer->set->widen)
+            layer->set->widen(call->codes + m * call->stride, layer->inputs);
     }
 }
 
@@ -245,7 +249,7 @@ void qsdk_linear_int8_run(const void *layer_, const void *x, size_t rows, void *
                           int threads)
 {
     const layer_t *layer = layer_;
-    const size_t stride = stride_portable(layer->inputs), chunk = chunk_portable(stride, rows);
+    const size_t stride = stride_portable(layer), chunk = chunk_portable(stride, rows);
     const int is_direct = is_direct_portable(layer);
     const struct call call = {
         .layer = layer,
