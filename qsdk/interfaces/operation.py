@@ -7,7 +7,7 @@ simulated and what a kernel runs agree.
 from __future__ import annotations
 
 import enum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import attrs
 import numpy as np
@@ -27,6 +27,10 @@ class InputForm(enum.StrEnum):
     FIXED_INT8 = "fixed_int8"  # one scale and zero_point, known beforehand
     FIXED_UINT8 = "fixed_uint8"
     BINARY = "binary"  # planes of signs, made inside the call
+
+    @classmethod
+    def _missing_(cls, value: object) -> NoReturn:
+        raise OptionError(f"no form of activations {value!r}{did_you_mean(str(value), list(cls))}")
 
 
 @attrs.frozen(kw_only=True)

@@ -1,9 +1,11 @@
 """Each operation on one thread and on several, in turn.
 
-    python tests/bench/two_threads.py [--threads 2] [--rounds 40]
+    python tests/bench/two_threads.py [--threads 2] [--seconds 4]
 
-Times are the best of the rounds. Beside the ratio: what the weights are, in MB, and how fast they
-are read on all threads, in GB/s; first how fast memory itself is read, by one thread and by all.
+Times are the best of what was tried in those seconds: several threads need every core quiet at
+once, which takes tries where neighbours are at work. Beside the ratio: what the weights are, in
+MB, and how fast they are read on all threads, in GB/s; first how fast memory itself is read, by one
+thread and by all.
 """
 
 from __future__ import annotations
@@ -85,9 +87,10 @@ def calling(layer: Any, x: np.ndarray) -> Callable[[], object]:
     return lambda: layer(x, out=y)
 
 
-def best(calls: list[Callable[[], object]], rounds: int) -> list[float]:
+def best(calls: list[Callable[[], object]], seconds: float) -> list[float]:
     times = [float("inf")] * len(calls)
-    for _ in range(rounds):
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
         for i, call in enumerate(calls):
             call()  # its threads are awake, its weights where they are after a call
             start = time.perf_counter()
@@ -100,19 +103,19 @@ def bandwidth(threads: int) -> float:
     """GB/s in which the slowest of so many threads reads memory that no cache holds."""
     arrays = [np.ones(READ_MB * 2**18, np.float32) for _ in range(threads)]
     with ThreadPoolExecutor(threads) as pool:
-        (seconds,) = best([lambda: list(pool.map(np.max, arrays))], 5)
-    return sum(array.nbytes for array in arrays) / seconds / 1e9
+        (took,) = best([lambda: list(pool.map(np.max, arrays))], 2)
+    return sum(array.nbytes for array in arrays) / took / 1e9
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, add_help=True)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--seconds", type=float, default=4)
     given = parser.parse_args()
     read = [bandwidth(count) for count in (1, given.threads)]
     print(f"memory is read at {read[0]:.1f} GB/s, on {given.threads} threads at {read[1]:.1f}")
     for work in works(given.threads):
-        one, several = best(work.calls, given.rounds)
+        one, several = best(work.calls, given.seconds)
         print(
             f"{work.name:28} {one * 1e6:9.1f} us {several * 1e6:9.1f} us {one / several:5.2f}x"
             f" {work.nbytes / 1e6:7.2f} MB {work.nbytes / several / 1e9:6.1f} GB/s",
