@@ -98,7 +98,7 @@ def test_what_there_is_not_is_refused(words, said):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ({"form": "fixed_unit8"}, "no form of activations 'fixed_unit8'; did you mean 'fixed_uint8'"),
+        ({"form": "fixed_unit8"}, "form of activations 'fixed_unit8'; did you mean 'fixed_uint8'"),
         ({"form": "fixed_int8", "scale": 0.0}, "scale of the activations is 0.0"),
         ({"form": "fixed_int8", "scale": np.nan}, "scale of the activations is nan"),
         ({"form": "fixed_int8", "scale": 1e-60}, "give a finite number above 0"),

@@ -30,7 +30,8 @@ class InputForm(enum.StrEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> NoReturn:
-        raise OptionError(f"no form of activations {value!r}{did_you_mean(str(value), list(cls))}")
+        known = did_you_mean(str(value), [form.value for form in cls])
+        raise OptionError(f"no form of activations {value!r}{known}")
 
 
 @attrs.frozen(kw_only=True)
