@@ -9,7 +9,7 @@ from small_net import images, saved
 import qsdk
 from qsdk import cpu, native
 from qsdk.dispatch import kernels
-from qsdk.interfaces import FixedCodes, Layer, Linear
+from qsdk.interfaces import Conv, FixedCodes, Layer, Linear
 from qsdk.overflow import RUNTIMES, overflow_proof
 
 CODES = FixedCodes(scale=0.5, zero_point=3, scheme=qsdk.Scheme(signed=False))
@@ -99,7 +99,19 @@ def test_every_layer_of_a_network_is_proven(tmp_path):
         assert all(x.fits for many in sums.values() for x in many)
 
 
-@pytest.mark.parametrize("name", ["linear-int8-avx2-pairs", "linear-int8-neon-pairs"])
+def operation_of(kernel, codes):
+    activations = qsdk.Activations(form="uint8")
+    if kernel.operation == "linear":
+        return Linear(weight=layer(codes).encoding, activations=activations)
+    return Conv(
+        weight=layer(codes.reshape(*codes.shape, 1, 1)).encoding, activations=activations,
+        stride=(1, 1), padding=(0,) * 4, dilation=(1, 1), groups=1,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", ["linear-int8-avx2-pairs", "linear-int8-neon-pairs", "conv-int8-avx2-pairs"]
+)
 def test_a_kernel_refuses_where_its_pairs_do_not_fit(name):
     """C looks at the weight when a layer is made; the proof must say the same."""
     kernel = next(found.kernel for found in kernels() if found.kernel.name == name)
@@ -110,8 +122,7 @@ def test_a_kernel_refuses_where_its_pairs_do_not_fit(name):
     for end in (60, 64, 65, 80, 128):
         for _ in range(20):
             codes = rng.integers(-end, end, (2, 5))
-            weight = layer(codes).encoding
-            operation = Linear(weight=weight, activations=qsdk.Activations(form="uint8"))
+            operation = operation_of(kernel, codes)
             fits = all(x.fits for x in kernel.accumulators(operation))
             assert fits == (not kernel.refusal(operation)), codes
             seen.add(fits)

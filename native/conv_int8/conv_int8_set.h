@@ -77,6 +77,7 @@ struct qsdk_conv_int8_set {
 extern const struct qsdk_conv_int8_set qsdk_conv_int8_portable;
 #if defined(__x86_64__) && defined(__GNUC__)
 extern const struct qsdk_conv_int8_set qsdk_conv_int8_avx2;
+extern const struct qsdk_conv_int8_set qsdk_conv_int8_avx2_pairs;
 QSDK_CONV_INT8_BY_ROW(avx2);
 extern const struct qsdk_conv_int8_set qsdk_conv_int8_avx512vnni;
 void qsdk_conv_int8_places_avx512vnni(const struct qsdk_conv_int8_tile *tile, size_t blocks);

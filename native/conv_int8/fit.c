@@ -8,6 +8,7 @@ static const struct qsdk_conv_int8_set *const sets[] = {
     &qsdk_conv_int8_portable,
 #if defined(__x86_64__) && defined(__GNUC__)
     &qsdk_conv_int8_avx2,
+    &qsdk_conv_int8_avx2_pairs,
     &qsdk_conv_int8_avx512vnni,
 #if __GNUC__ >= 11 || defined(__clang__)
     &qsdk_conv_int8_avxvnni,

@@ -41,13 +41,32 @@ class ConvInt8(NativeKernel):
     reference: ClassVar[str] = "conv-int8-reference"
 
     def refusal(self, operation: Operation) -> str:
-        return super().refusal(operation) or overflow(operation)
+        return super().refusal(operation) or overflow(operation) or self._no_room(operation)
+
+    def _no_room(self, operation: Operation) -> str:
+        """Why the instructions are not exact for these weights; empty when they are."""
+        fits = all(sums.fits for sums in self._sums_of_pairs(operation))
+        return "" if fits else "two products of these weights can overflow 16 bits"
+
+    def _sums_of_pairs(self, operation: Operation) -> list[Accumulator]:
+        if self.pairs is None:
+            return []
+        assert isinstance(operation, Conv)
+        parts = weight_parts(planar_steps(operation), is_wide=False)
+        bytes_ = quads(parts, operation.dilation[-1] > 1)
+        return [self.pairs.worst(bytes_.reshape(len(bytes_), -1))]
 
     def accumulators(self, operation: Operation) -> Sequence[Accumulator]:
-        return [sums_in_32_bits(operation)]
+        return [sums_in_32_bits(operation), *self._sums_of_pairs(operation)]
 
     def prepare(self, operation: Operation, *, threads: int = 0) -> Prepared:
         return ConvInt8Prepared(self, operation, self.table(), threads)
+
+
+def planar_steps(operation: Conv) -> NDArray[np.int64]:
+    """``codes - zero_point`` (out, channels, height, width), of 1-D ones with a height of 1."""
+    steps, _ = steps_and_scale(operation.weight)
+    return steps.reshape(*steps.shape[:2], -1, steps.shape[-1])
 
 
 def weight_parts(steps: NDArray[np.int64], is_wide: bool) -> NDArray[np.int16]:
@@ -108,8 +127,7 @@ class PackedWeight:
     @classmethod
     def of(cls, operation: Conv, table: Any, workers: int) -> PackedWeight:
         ffi, lib = native.library().ffi, native.library().lib
-        steps, _ = steps_and_scale(operation.weight)
-        steps = steps.reshape(*steps.shape[:2], -1, steps.shape[-1])  # 1-D: a height of 1
+        steps = planar_steps(operation)
         groups, is_wide = operation.groups, bool(lib.qsdk_conv_int8_is_wide(table))
         outputs = len(steps) // groups
         block = min(int(lib.qsdk_conv_int8_block(table)), 1 << (outputs - 1).bit_length())

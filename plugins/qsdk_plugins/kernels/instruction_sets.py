@@ -21,7 +21,7 @@ class Pairs:
     high: int
     neighbours: bool
 
-    def worst(self, codes: NDArray[np.int8]) -> Accumulator:
+    def worst(self, codes: NDArray[np.integer]) -> Accumulator:
         """The worst pair of weights (out, k), zero_points still in them."""
         worst = qsdk.worst_pairs(codes, self.low, self.high, neighbours=self.neighbours)
         return Accumulator(bits=16, worst=int(worst.max(initial=0)), adds="pairs")

@@ -40,6 +40,7 @@ def qsdk_kernels() -> list[type[qsdk.Kernel]]:
         on(LinearTernary, "avx512vpopcntdq", "x86", 40, POPCOUNT),
         on(LinearTernary, "amx", "x86", 50, TILES),
         on(ConvInt8, "avx2", "x86", 20, "avx2"),
+        on(ConvInt8, "avx2_pairs", "x86", 21, "avx2", pairs=MADDUBS),
         on(ConvInt8, "avxvnni", "x86", 25, "avx2 avxvnni"),
         on(ConvInt8, "avx512vnni", "x86", 40, VNNI),
         on(ConvBinary, "avx2", "x86", 20, "avx2"),
