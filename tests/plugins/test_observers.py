@@ -150,6 +150,7 @@ SAMPLES = {
     "few": np.random.default_rng(3).standard_normal(7),
     "tiny": np.random.default_rng(4).standard_normal(500) * 1e-41,
     "huge": np.random.default_rng(5).uniform(-1, 1, 500) * 3.4e38,
+    "largest": np.repeat([-1.0, 1.0], 20) * float(np.finfo(np.float32).max),
 }
 
 

@@ -234,8 +234,9 @@ class Histogram(Observer):
         needed = np.maximum(np.ceil(share * reached[:, -1]), 1)
         place = (reached >= needed[:, None]).argmax(axis=1) - self.bins + (not lower)
         exponent = np.where(self.seen.exponent == NOTHING, 0, self.seen.exponent)
-        largest = float(np.finfo(np.float32).max)  # the last edge may be 2**128
-        return np.asarray(np.minimum(np.ldexp(place / self.bins, exponent), largest), np.float32)
+        largest = float(np.finfo(np.float32).max)  # the outermost edges may be 2**128 and -2**128
+        edge = np.ldexp(place / self.bins, exponent)
+        return np.asarray(np.clip(edge, -largest, largest), np.float32)
 
     def state(self) -> dict[str, NDArray[Any]]:
         held = {} if self._seen is None else self._seen.arrays()
