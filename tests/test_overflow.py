@@ -113,7 +113,7 @@ def operation_of(kernel, codes):
     "name", ["linear-int8-avx2-pairs", "linear-int8-neon-pairs", "conv-int8-avx2-pairs"]
 )
 def test_a_kernel_refuses_where_its_pairs_do_not_fit(name):
-    """C looks at the weight when a layer is made; the proof must say the same."""
+    """It looks at the weight when a layer is made; the proof must say the same."""
     kernel = next(found.kernel for found in kernels() if found.kernel.name == name)
     if not native.available() or cpu.why_not(kernel.features):
         pytest.skip(f"{name} cannot run here, and what cannot run looks at no weight")

@@ -392,6 +392,26 @@ def test_out_is_filled_and_returned(kernel):
         prepared(x[:, :2])
 
 
+@pytest.mark.parametrize(
+    ("pair", "fits"),
+    [((64, 64), True), ((65, 64), False), ((127, -128), True), ((-64, -65), False)],
+)
+def test_a_kernel_that_adds_two_products_in_16_bits_takes_channels_that_fit(pair, fits):
+    names = [c.kernel.name for c in NATIVE if ROOMY in c.kernel.name and c.can_run]
+    if not names:
+        pytest.skip("this CPU has no kernel of pairs")
+    codes = np.ones((2, 4, 1, 1), np.int8)
+    codes[0, 2:, 0, 0] = pair
+    scheme = qsdk.Scheme(bits=8, symmetric=True)
+    weight = qsdk.Affine.from_codes(codes, np.ones(2, np.float32), np.zeros(2, np.int8), scheme)
+    for name in names:
+        if fits:
+            assert qsdk.conv(weight, activations="uint8", kernel=name).kernel.name == name
+        else:
+            with pytest.raises(KernelError, match="can overflow 16 bits"):
+                qsdk.conv(weight, activations="uint8", kernel=name)
+
+
 @EVERY
 def test_accumulators_that_could_overflow_are_refused(kernel):
     largest, most, too_many = (64, 120_000, 140_000) if ROOMY in kernel else (127, 60_000, 70_000)

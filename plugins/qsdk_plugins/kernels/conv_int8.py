@@ -53,8 +53,8 @@ class ConvInt8(NativeKernel):
             return []
         assert isinstance(operation, Conv)
         parts = weight_parts(planar_steps(operation), is_wide=False)
-        bytes_ = quads(parts, operation.dilation[-1] > 1)
-        return [self.pairs.worst(bytes_.reshape(len(bytes_), -1))]
+        packed = quads(parts, operation.dilation[-1] > 1)
+        return [self.pairs.worst(packed.reshape(len(packed), -1))]
 
     def accumulators(self, operation: Operation) -> Sequence[Accumulator]:
         return [sums_in_32_bits(operation), *self._sums_of_pairs(operation)]
